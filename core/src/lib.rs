@@ -1,0 +1,18 @@
+//! The contract of a msglog store, the record batch, and the log built on them.
+
+pub mod batch;
+mod clock;
+mod durability;
+mod error;
+mod msn;
+mod record;
+pub mod store;
+mod topic;
+
+pub use crate::batch::RecordBatch;
+pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use crate::durability::Durability;
+pub use crate::error::{Effect, Error, ErrorKind, Result};
+pub use crate::msn::Msn;
+pub use crate::record::{Header, Message, Record};
+pub use crate::topic::{ConsumerName, NAME_BYTES_MAX, TopicName, TopicPartition};
