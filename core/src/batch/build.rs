@@ -1,0 +1,313 @@
+//! Building a batch message by message, into one growing buffer.
+
+use bytes::{BufMut, BytesMut};
+
+use super::header::{self, LENGTH_END};
+use super::{
+    BatchHeader, Compression, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch, TimestampKind,
+    compression, crc_of, varint,
+};
+use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
+
+/// The largest batch that the format's length fields can name, in bytes.
+const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+/// The largest offset delta. The count needs no limit of its own: so many records exceed the bytes.
+const DELTA_MAX: u32 = i32::MAX.unsigned_abs();
+/// The most bytes of a record beside key, payload and headers: length, attributes, timestamp
+/// delta, offset delta, two field lengths and the header count.
+const RECORD_OVERHEAD_MAX: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+/// The most bytes of a header beside name and value.
+const HEADER_OVERHEAD_MAX: usize = 5 + 5;
+
+/// How a batch is built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BatchOptions {
+    /// How the records are compressed.
+    pub compression: Compression,
+    /// What the timestamps say.
+    pub timestamp_kind: TimestampKind,
+    /// Who builds the batch.
+    pub producer: Producer,
+}
+
+impl BatchOptions {
+    /// The same options with this compression.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The same options with timestamps that say this.
+    #[must_use]
+    pub fn with_timestamp_kind(mut self, timestamp_kind: TimestampKind) -> Self {
+        self.timestamp_kind = timestamp_kind;
+        self
+    }
+
+    /// The same options with this producer.
+    #[must_use]
+    pub fn with_producer(mut self, producer: Producer) -> Self {
+        self.producer = producer;
+        self
+    }
+}
+
+/// Builds a batch message by message, encoding each directly behind the last.
+///
+/// A message costs one copy and no allocation of its own.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    options: BatchOptions,
+    /// Room for the header, then the records, not compressed.
+    buffer: BytesMut,
+    record_count: u32,
+    /// How many MSNs the batch covers so far.
+    msn_count: u32,
+    base_timestamp: Timestamp,
+    max_timestamp: Timestamp,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    pub fn new(options: BatchOptions) -> Self {
+        Self::with_buffer(BytesMut::new(), options)
+    }
+
+    /// An empty batch that is built in `buffer`, whose contents are dropped.
+    ///
+    /// Saves the allocation when the buffer comes from
+    /// [`build_and_recycle`](Self::build_and_recycle).
+    pub fn with_buffer(mut buffer: BytesMut, options: BatchOptions) -> Self {
+        buffer.clear();
+        buffer.put_bytes(0, HEADER_BYTES);
+        Self {
+            options,
+            buffer,
+            record_count: 0,
+            msn_count: 0,
+            base_timestamp: Timestamp::from_millis(-1),
+            max_timestamp: Timestamp::from_millis(-1),
+        }
+    }
+
+    /// An upper bound of the bytes that this message adds to a batch before compression.
+    ///
+    /// Costs a few additions for each header; for accounting before a batch is there.
+    pub fn record_bytes_bound(message: &Message) -> usize {
+        let headers: usize = message
+            .headers
+            .iter()
+            .map(|header| header.name.len() + len(header.value.as_deref()) + HEADER_OVERHEAD_MAX)
+            .sum();
+        let fields = len(message.key.as_deref()) + len(message.payload.as_deref());
+        RECORD_OVERHEAD_MAX + fields + headers
+    }
+
+    /// Adds a message; `now` is its timestamp when it has none, or when timestamps are append time.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) when the batch would exceed 2 GiB or cover more than
+    /// 2^31 MSNs; then it is as it was.
+    pub fn push(&mut self, message: &Message, now: Timestamp) -> Result<()> {
+        self.push_at(self.msn_count, message, now)
+    }
+
+    /// Adds a message that lies `offset_delta` MSNs after the batch's base MSN, as compaction needs
+    /// it: deltas rise, and may leave some out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push), and [`Invalid`](ErrorKind::Invalid) when the delta is not
+    /// beyond what the batch covers already.
+    pub fn push_at(&mut self, offset_delta: u32, message: &Message, now: Timestamp) -> Result<()> {
+        if offset_delta < self.msn_count {
+            let context = format!("offset delta {offset_delta} is below {}", self.msn_count);
+            return Err(Error::new(ErrorKind::Invalid, context));
+        }
+        check_delta(offset_delta)?;
+        let time = match self.options.timestamp_kind {
+            TimestampKind::Create => message.timestamp.unwrap_or(now),
+            TimestampKind::Append => now,
+        };
+        let first = self.record_count == 0;
+        let base = if first { time } else { self.base_timestamp };
+        let time_delta = match self.options.timestamp_kind {
+            TimestampKind::Create => time.as_millis().wrapping_sub(base.as_millis()),
+            TimestampKind::Append => 0,
+        };
+        self.encode(i64::from(offset_delta), time_delta, message)?;
+        self.base_timestamp = base;
+        self.max_timestamp = if first { time } else { self.max_timestamp.max(time) };
+        self.record_count += 1;
+        self.msn_count = offset_delta + 1;
+        Ok(())
+    }
+
+    /// Makes the batch cover the MSN `last_offset_delta` after its base MSN, with or without a
+    /// record there. A batch that covers MSNs may be built without any record.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) when the delta exceeds 2^31 - 1.
+    pub fn cover(&mut self, last_offset_delta: u32) -> Result<()> {
+        check_delta(last_offset_delta)?;
+        self.msn_count = self.msn_count.max(last_offset_delta + 1);
+        Ok(())
+    }
+
+    fn encode(&mut self, offset_delta: i64, time_delta: i64, message: &Message) -> Result<()> {
+        let (key, payload) = (message.key.as_deref(), message.payload.as_deref());
+        let headers = message.headers.iter();
+        let length = 1
+            + varint::encoded_len(time_delta)
+            + varint::encoded_len(offset_delta)
+            + nullable_len(key)
+            + nullable_len(payload)
+            + varint::encoded_len(signed(message.headers.len()))
+            + headers.clone().map(header_len).sum::<usize>();
+        let whole = varint::encoded_len(signed(length)) + length;
+        if whole > BATCH_BYTES_MAX.saturating_sub(self.buffer.len()) {
+            let context = format!("record batch would exceed {BATCH_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
+        let buffer = &mut self.buffer;
+        buffer.reserve(whole);
+        varint::put(buffer, signed(length));
+        buffer.put_i8(0);
+        varint::put(buffer, time_delta);
+        varint::put(buffer, offset_delta);
+        put_nullable(buffer, key);
+        put_nullable(buffer, payload);
+        varint::put(buffer, signed(message.headers.len()));
+        for header in headers {
+            put_nullable(buffer, Some(header.name.as_bytes()));
+            put_nullable(buffer, header.value.as_deref());
+        }
+        Ok(())
+    }
+
+    /// Records so far.
+    pub fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
+    /// Bytes so far, header included, before compression.
+    pub fn encoded_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Compresses and checksums the batch; its base MSN is 0 and its epoch [`NO_EPOCH`] until it
+    /// is stamped.
+    ///
+    /// One pass over the bytes, and one more to compress them.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) when the builder is empty,
+    /// [`Unsupported`](ErrorKind::Unsupported) when the codec's cargo feature is off, and
+    /// [`TooLarge`](ErrorKind::TooLarge) when the compressed batch would exceed 2 GiB.
+    pub fn build(self) -> Result<RecordBatch> {
+        self.build_and_recycle().map(|(batch, _buffer)| batch)
+    }
+
+    /// As [`build`](Self::build), and gives the buffer back for
+    /// [`with_buffer`](Self::with_buffer).
+    ///
+    /// A compressed batch leaves the whole buffer; another one has its bytes there, and the buffer
+    /// reclaims them once the batch is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`build`](Self::build).
+    pub fn build_and_recycle(mut self) -> Result<(RecordBatch, BytesMut)> {
+        if self.msn_count == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "record batch has no records"));
+        }
+        // As Kafka does: a batch without records names no codec.
+        let compression = match self.record_count {
+            0 => Compression::None,
+            _ => self.options.compression,
+        };
+        let mut bytes = match compression {
+            Compression::None => self.buffer.split(),
+            codec => compression::compress(codec, &self.buffer)?,
+        };
+        let header = self.seal(compression, &mut bytes)?;
+        Ok((RecordBatch::from_built(header, bytes.freeze()), self.buffer))
+    }
+
+    /// Writes the header into its place at the front of `bytes`.
+    fn seal(&self, compression: Compression, bytes: &mut BytesMut) -> Result<BatchHeader> {
+        let length = i32::try_from(bytes.len()).map_err(|_| {
+            let context = format!("record batch exceeds {BATCH_BYTES_MAX} bytes");
+            Error::new(ErrorKind::TooLarge, context)
+        })?;
+        let timestamp_kind = self.options.timestamp_kind;
+        let mut header = BatchHeader {
+            base_msn: Msn::ZERO,
+            length: length.unsigned_abs() - LENGTH_END,
+            leader_epoch: NO_EPOCH,
+            crc: 0,
+            attributes: header::attributes(compression, timestamp_kind),
+            last_offset_delta: self.msn_count - 1,
+            base_timestamp: match timestamp_kind {
+                TimestampKind::Create => self.base_timestamp,
+                TimestampKind::Append => self.max_timestamp,
+            },
+            max_timestamp: self.max_timestamp,
+            producer: self.options.producer,
+            record_count: self.record_count,
+        };
+        write_header(&header, bytes);
+        header.crc = crc_of(bytes);
+        write_header(&header, bytes);
+        Ok(header)
+    }
+}
+
+fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
+    if let Some(room) = bytes.first_chunk_mut::<HEADER_BYTES>() {
+        *room = header.encode();
+    }
+}
+
+fn check_delta(offset_delta: u32) -> Result<()> {
+    if offset_delta > DELTA_MAX {
+        let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
+        return Err(Error::new(ErrorKind::TooLarge, context));
+    }
+    Ok(())
+}
+
+fn len(field: Option<&[u8]>) -> usize {
+    field.map_or(0, <[u8]>::len)
+}
+
+/// A length as a varint holds it; no slice is longer than `i64::MAX`.
+fn signed(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn nullable_len(field: Option<&[u8]>) -> usize {
+    match field {
+        None => 1,
+        Some(bytes) => varint::encoded_len(signed(bytes.len())) + bytes.len(),
+    }
+}
+
+fn header_len(header: &crate::Header) -> usize {
+    nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref())
+}
+
+fn put_nullable(buffer: &mut BytesMut, field: Option<&[u8]>) {
+    match field {
+        None => varint::put(buffer, -1),
+        Some(bytes) => {
+            varint::put(buffer, signed(bytes.len()));
+            buffer.extend_from_slice(bytes);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Iteration over the records of a batch, borrowed or owned, without copying.
+
+use std::iter::FusedIterator;
+use std::str;
+
+use bytes::{Buf, Bytes};
+
+use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, varint};
+use crate::{Error, ErrorKind, Header, Msn, Record, Result, Timestamp};
+
+/// Fewest bytes of a header: its two lengths.
+const HEADER_BYTES_MIN: usize = 2;
+
+/// The records of a batch, decompressed and not yet parsed: what both iterators read from.
+#[derive(Clone, Debug)]
+pub struct DecodedBatch {
+    cursor: Cursor,
+    bytes: Bytes,
+    limits: DecodeLimits,
+}
+
+impl DecodedBatch {
+    pub(super) fn new(header: &BatchHeader, bytes: Bytes, limits: DecodeLimits) -> Self {
+        Self { cursor: Cursor::new(header), bytes, limits }
+    }
+
+    /// The records as borrowed views: no allocation and no reference count for each.
+    pub fn iter(&self) -> RecordViews<'_> {
+        RecordViews { cursor: self.cursor, rest: &self.bytes }
+    }
+
+    /// The records as owned values, whose fields are slices of these bytes.
+    pub fn into_records(self) -> Records {
+        Records { cursor: self.cursor, rest: self.bytes, limits: self.limits }
+    }
+
+    /// Bytes of the records once decompressed.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl<'a> IntoIterator for &'a DecodedBatch {
+    type Item = Result<RecordView<'a>>;
+    type IntoIter = RecordViews<'a>;
+
+    fn into_iter(self) -> RecordViews<'a> {
+        self.iter()
+    }
+}
+
+/// A record whose fields are borrowed from the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordView<'a> {
+    /// Its place in the partition.
+    pub msn: Msn,
+    /// When it was created, or appended where the batch says so.
+    pub timestamp: Timestamp,
+    /// Identity, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// The bytes; `None` with a key is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Small metadata, in order; parsed, and so checked, only when iterated.
+    pub headers: HeaderViews<'a>,
+}
+
+/// The headers of a record, parsed as they are taken; ends after an error.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderViews<'a> {
+    left: usize,
+    rest: &'a [u8],
+}
+
+impl HeaderViews<'_> {
+    /// How many headers are left, if none is damaged.
+    pub fn count_left(&self) -> usize {
+        self.left
+    }
+}
+
+/// A header whose parts are borrowed from the batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeaderView<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// The value; `None` is distinct from empty.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for HeaderViews<'a> {
+    /// A header, or [`Corrupt`](crate::ErrorKind::Corrupt).
+    type Item = Result<HeaderView<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            if self.rest.is_empty() {
+                return None;
+            }
+            self.rest = &[];
+            return Some(Err(corrupt("record has bytes after its last header")));
+        }
+        self.left -= 1;
+        match take_header(&mut self.rest) {
+            Ok(header) => Some(Ok(header)),
+            Err(what) => {
+                (self.left, self.rest) = (0, &[]);
+                Some(Err(corrupt(what)))
+            }
+        }
+    }
+}
+
+impl FusedIterator for HeaderViews<'_> {}
+
+/// The records of a batch, borrowed; ends after an error.
+#[derive(Clone, Debug)]
+pub struct RecordViews<'a> {
+    cursor: Cursor,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for RecordViews<'a> {
+    /// A record, or [`Corrupt`](crate::ErrorKind::Corrupt).
+    type Item = Result<RecordView<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next(&mut self.rest)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.cursor.size_hint()
+    }
+}
+
+impl FusedIterator for RecordViews<'_> {}
+
+/// The records of a batch, owned: cheap slices of its bytes, which they keep alive.
+///
+/// Ends after an error.
+#[derive(Clone, Debug)]
+pub struct Records {
+    cursor: Cursor,
+    rest: Bytes,
+    limits: DecodeLimits,
+}
+
+impl Iterator for Records {
+    /// A record, or [`Corrupt`](crate::ErrorKind::Corrupt), or
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) when its headers alone exceed the limit.
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rest: &[u8] = &self.rest;
+        let record = match self.cursor.next(&mut rest)? {
+            Ok(view) => self.own(view),
+            Err(error) => Err(error),
+        };
+        let taken = self.rest.len() - rest.len();
+        if record.is_err() {
+            self.cursor.ended = true;
+        }
+        self.rest.advance(taken);
+        Some(record)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.cursor.size_hint()
+    }
+}
+
+impl FusedIterator for Records {}
+
+impl Records {
+    fn own(&self, view: RecordView<'_>) -> Result<Record> {
+        let own = |field: Option<&[u8]>| field.map(|bytes| self.rest.slice_ref(bytes));
+        let headers_max = self.limits.records_bytes_max / size_of::<Header>();
+        if view.headers.left > headers_max {
+            let context = format!("record {} has more than {headers_max} headers", view.msn);
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
+        let mut headers = Vec::with_capacity(view.headers.left);
+        for header in view.headers {
+            let HeaderView { name, value } = header?;
+            headers.push(Header { name: name.to_owned(), value: own(value) });
+        }
+        Ok(Record {
+            msn: view.msn,
+            timestamp: view.timestamp,
+            key: own(view.key),
+            payload: own(view.payload),
+            headers,
+        })
+    }
+}
+
+/// How far an iteration is, apart from the bytes.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    base_msn: Msn,
+    base_timestamp: i64,
+    append_time: Option<Timestamp>,
+    left: u32,
+    /// The smallest offset delta that the next record may have.
+    delta_min: u32,
+    delta_max: u32,
+    ended: bool,
+}
+
+impl Cursor {
+    fn new(header: &BatchHeader) -> Self {
+        let append_time = match header.timestamp_kind() {
+            TimestampKind::Create => None,
+            TimestampKind::Append => Some(header.max_timestamp),
+        };
+        Self {
+            base_msn: header.base_msn,
+            base_timestamp: header.base_timestamp.as_millis(),
+            append_time,
+            left: header.record_count,
+            delta_min: 0,
+            delta_max: header.last_offset_delta,
+            ended: false,
+        }
+    }
+
+    /// Takes the next record off the front of `rest`.
+    #[inline]
+    fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<Result<RecordView<'a>>> {
+        if self.ended {
+            return None;
+        }
+        let taken = match self.left {
+            0 if rest.is_empty() => return None,
+            0 => Err("record batch has bytes after its last record"),
+            _ => self.take_record(rest),
+        };
+        self.left = self.left.saturating_sub(1);
+        Some(taken.map_err(|what| {
+            self.ended = true;
+            corrupt(what).within(format_args!("record batch at MSN {}", self.base_msn))
+        }))
+    }
+
+    #[inline]
+    fn take_record<'a>(&mut self, rest: &mut &'a [u8]) -> Result<RecordView<'a>, &'static str> {
+        let length = varint::take_int(rest).ok_or("record length is cut or overlong")?;
+        let length = usize::try_from(length).map_err(|_| "record length is negative")?;
+        let (mut record, after) = rest.split_at_checked(length).ok_or("record is cut")?;
+        *rest = after;
+
+        let (_attributes, fields) = record.split_first().ok_or("record is empty")?;
+        record = fields;
+        let time = varint::take_long(&mut record).ok_or("timestamp delta is cut or overlong")?;
+        let delta = varint::take_int(&mut record).ok_or("offset delta is cut or overlong")?;
+        let delta = u32::try_from(delta).map_err(|_| "offset delta is negative")?;
+        if delta < self.delta_min {
+            return Err("offset deltas do not rise");
+        }
+        if delta > self.delta_max {
+            return Err("offset delta is beyond the last one of the batch");
+        }
+        self.delta_min = delta + 1;
+        let key = take_nullable(&mut record)?;
+        let payload = take_nullable(&mut record)?;
+        let headers = take_header_views(record)?;
+        // Wraps as Kafka's own arithmetic does, so that every pair of times comes back.
+        let created = Timestamp::from_millis(self.base_timestamp.wrapping_add(time));
+        let timestamp = self.append_time.unwrap_or(created);
+        Ok(RecordView {
+            msn: self.base_msn.plus(u64::from(delta)),
+            timestamp,
+            key,
+            payload,
+            headers,
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.ended {
+            true => (0, Some(0)),
+            // One more for the error about bytes after the last record.
+            false => (0, usize::try_from(self.left).ok().and_then(|left| left.checked_add(1))),
+        }
+    }
+}
+
+#[inline]
+fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
+    let count = varint::take_int(&mut record).ok_or("header count is cut or overlong")?;
+    let left = usize::try_from(count).map_err(|_| "header count is negative")?;
+    if left > record.len() / HEADER_BYTES_MIN {
+        return Err("record has more headers than bytes for them");
+    }
+    if left == 0 && !record.is_empty() {
+        return Err("record has bytes after its last field");
+    }
+    Ok(HeaderViews { left, rest: record })
+}
+
+fn take_header<'a>(rest: &mut &'a [u8]) -> Result<HeaderView<'a>, &'static str> {
+    let name = take_nullable(rest)?.ok_or("header name is null")?;
+    let name = str::from_utf8(name).map_err(|_| "header name is not UTF-8")?;
+    Ok(HeaderView { name, value: take_nullable(rest)? })
+}
+
+#[inline]
+fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+    let length = varint::take_int(rest).ok_or("field length is cut or overlong")?;
+    if length == -1 {
+        return Ok(None);
+    }
+    let length = usize::try_from(length).map_err(|_| "field length is negative")?;
+    let (field, after) = rest.split_at_checked(length).ok_or("field is cut")?;
+    *rest = after;
+    Ok(Some(field))
+}
