@@ -233,7 +233,10 @@ impl BatchBuilder {
         };
         let mut bytes = match compression {
             Compression::None => self.buffer.split(),
-            codec => compression::compress(codec, &self.buffer)?,
+            codec => {
+                let records = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
+                compression::compress(codec, records)?
+            }
         };
         let header = self.seal(compression, &mut bytes)?;
         Ok((RecordBatch::from_built(header, bytes.freeze()), self.buffer))

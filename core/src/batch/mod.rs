@@ -260,11 +260,10 @@ impl RecordBatch {
     /// off, [`TooLarge`](ErrorKind::TooLarge) when the records exceed the limit, and
     /// [`Corrupt`](ErrorKind::Corrupt) when they cannot be decompressed.
     pub fn decoded(&self, limits: DecodeLimits) -> Result<DecodedBatch> {
-        let compressed = self.bytes.slice(HEADER_BYTES..);
-        let records = compression::decompress(self.header.compression()?, compressed, limits)
-            .map_err(|error| {
-                error.within(format_args!("record batch at MSN {}", self.base_msn()))
-            })?;
+        let compression = self.header.compression()?;
+        let bytes = self.bytes.slice(HEADER_BYTES..);
+        let records = compression::decompress(compression, bytes, limits.records_bytes_max)
+            .map_err(|error| error.within(format_args!("record batch at {}", self.base_msn())))?;
         Ok(DecodedBatch::new(&self.header, records, limits))
     }
 

@@ -238,7 +238,7 @@ impl Cursor {
         self.left = self.left.saturating_sub(1);
         Some(taken.map_err(|what| {
             self.ended = true;
-            corrupt(what).within(format_args!("record batch at MSN {}", self.base_msn))
+            corrupt(what).within(format_args!("record batch at {}", self.base_msn))
         }))
     }
 
