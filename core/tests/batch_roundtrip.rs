@@ -214,6 +214,19 @@ fn delta_that_does_not_rise_is_invalid() {
     assert_eq!(builder.record_count(), 1);
 }
 
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn message_beyond_the_format_is_too_large_and_leaves_the_batch_as_it_was() {
+    // Never touched, and so never backed by memory.
+    let huge = Message::new(vec![0; i32::MAX.unsigned_abs() as usize]);
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(&"a".into(), NOW).unwrap();
+    let bytes = builder.encoded_len();
+    assert_eq!(builder.push(&huge, NOW).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!((builder.record_count(), builder.encoded_len()), (1, bytes));
+    assert_eq!(records(&builder.build().unwrap()).len(), 1);
+}
+
 #[test]
 fn batches_are_taken_off_a_buffer_until_one_is_cut() {
     let mut batches = [
