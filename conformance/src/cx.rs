@@ -144,7 +144,10 @@ impl Opened {
 }
 
 /// Appends each batch with a call of its own.
-pub async fn append_each(partition: &Arc<dyn PartitionStore>, batches: &[RecordBatch]) -> CaseResult {
+pub async fn append_each(
+    partition: &Arc<dyn PartitionStore>,
+    batches: &[RecordBatch],
+) -> CaseResult {
     for batch in batches {
         let what = format!("append at MSN {}", batch.base_msn());
         partition.append(vec![batch.clone()]).await.map_err(|error| during(&what, error))?;
@@ -206,7 +209,10 @@ pub async fn read_pages(
             let (base, end) = (batch.base_msn(), batch.next_msn());
             ensure!(end > next, "{what}: batch {base}..{end} lies before the MSN asked for");
             let after = all.last().map(RecordBatch::next_msn);
-            ensure!(after.is_none_or(|after| base >= after), "{what}: batch {base}..{end} is out of order");
+            ensure!(
+                after.is_none_or(|after| base >= after),
+                "{what}: batch {base}..{end} is out of order"
+            );
             next = end;
             all.push(batch);
         }
