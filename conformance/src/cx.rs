@@ -1,14 +1,16 @@
 //! What a case is given: a fresh place, what the store claims, a seed, and the steps all cases share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use msglog_core::store::{
     Access, Capabilities, DocumentKey, MessageStore, OpenOptions, PartitionStore, ReadLimit,
 };
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, TopicPartition};
 
-use crate::backend::{Backend, Instance, Provision};
+use crate::backend::{Backend, Faults, Instance, Provision};
 use crate::sample::Samples;
 use crate::{Case, CaseResult, Failure, ensure, ensure_eq};
 
@@ -256,7 +258,34 @@ async fn provision(backend: &dyn Backend, case: &Case) -> CaseResult<Box<dyn Ins
         Provision::Unavailable { reason } => return Err(Failure::unavailable(reason)),
     };
     check_empty(place.as_ref()).await?;
-    Ok(place)
+    Ok(Box::new(Settled(place)))
+}
+
+/// A place that is opened only while no child process is being started.
+struct Settled(Box<dyn Instance>);
+
+#[async_trait]
+impl Instance for Settled {
+    async fn open(&self, access: Access) -> msglog_core::Result<Arc<dyn MessageStore>> {
+        crate::process::wait_for_spawning();
+        self.0.open(access).await
+    }
+
+    async fn destroy(&self) -> msglog_core::Result<()> {
+        self.0.destroy().await
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.0.folder()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.0.address()
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        self.0.faults()
+    }
 }
 
 /// A place that is not empty may be somebody's: nothing is run on it.

@@ -6,6 +6,7 @@ pub mod trace;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use msglog_core::Msn;
@@ -21,6 +22,17 @@ pub(crate) const ORDER_VARIABLE: &str = "MSGLOG_CONFORMANCE_ORDER";
 /// How long a child may stay silent.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
+/// Held for writing while a process is started.
+///
+/// Between fork and exec a child shares every open file, and with it the lock of a store that is
+/// closed in that moment.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+/// Waits until no child shares the files of a store that was closed before the call.
+pub(crate) fn wait_for_spawning() {
+    drop(SPAWNING.read().unwrap_or_else(PoisonError::into_inner));
+}
+
 /// What a child process does; it says on its standard output how far it is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +43,8 @@ pub enum Job {
     Append {
         /// How many appends are followed by a sync.
         sync_every: u32,
+        /// How long it pauses after each append, in microseconds.
+        pause_micros: u64,
     },
     /// Like `Append`, and trims in between, saying `T <first MSN>`.
     AppendAndTrim,
@@ -74,7 +88,10 @@ impl Child {
         let order = serde_json::to_string(order)
             .map_err(|cause| Failure::new(format!("the order cannot be written: {cause}")))?;
         command.env(ORDER_VARIABLE, order).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
+        let mut process = {
+            let _spawning = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
+            command.spawn()?
+        };
         let (sender, lines) = unbounded_channel();
         if let Some(stdout) = process.stdout.take() {
             // Ends with the child, whose end of the pipe it reads.

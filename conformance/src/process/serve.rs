@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use msglog_core::store::{Access, Expected, MessageStore, PartitionStore};
@@ -58,7 +59,10 @@ async fn work(backend: Arc<dyn Backend>, order: &Order) -> CaseResult {
     }
     let store = place.open(Access::Write).await?;
     match &order.job {
-        Job::Append { sync_every } => append(&store, samples, *sync_every).await,
+        Job::Append { sync_every, pause_micros } => {
+            let pause = Duration::from_micros(*pause_micros);
+            append(&store, samples, *sync_every, pause).await
+        }
         Job::AppendAndTrim => append_and_trim(&store, samples).await,
         Job::Save => save(&store).await,
         Job::Audit => audit(&store, order.seed).await,
@@ -81,11 +85,17 @@ async fn append_next(there: &Arc<dyn PartitionStore>, samples: Samples) -> CaseR
     say(&format!("A {next}"))
 }
 
-async fn append(store: &Arc<dyn MessageStore>, samples: Samples, sync_every: u32) -> CaseResult {
+async fn append(
+    store: &Arc<dyn MessageStore>,
+    samples: Samples,
+    sync_every: u32,
+    pause: Duration,
+) -> CaseResult {
     let there = create(store, PARTITION).await?;
     loop {
         for _ in 0..sync_every.max(1) {
             append_next(&there, samples).await?;
+            std::thread::sleep(pause);
         }
         let durable = there.sync().await?;
         say(&format!("S {durable}"))?;

@@ -185,5 +185,10 @@ pub async fn full_storage_is_refused_and_resumes(cx: Cx) -> CaseResult {
     ensure_eq!(there.bounds().next_msn, opened.partition.bounds().next_msn, "next_msn");
     create(&opened.store, "other-0").await?;
     ensure!(opened.store.partitions().await?.contains(&partition(PARTITION)?), "it is gone");
-    Ok(())
+    if cx.capabilities().sync_survives == Survives::None {
+        return Ok(());
+    }
+    let all = read_all(&opened.partition, Msn::ZERO).await?;
+    let opened = cx.reopen(opened).await?;
+    check_same(&read_all(&opened.partition, Msn::ZERO).await?, &all, "after reopen")
 }

@@ -66,7 +66,7 @@ async fn check_recovered(cx: &Cx, acked: Msn) -> CaseResult {
 pub async fn killed_writer_keeps_what_append_acked(cx: Cx) -> CaseResult {
     let mut dice = Dice::new(cx.seed());
     for _ in 0..rounds() {
-        let job = Job::Append { sync_every: 50 };
+        let job = Job::Append { sync_every: 50, pause_micros: 50 };
         let lines = start_and_kill(&cx, job, &mut dice).await?;
         check_recovered(&cx, Msn::new(last_said(&lines, "A"))).await?;
     }
@@ -77,7 +77,7 @@ pub async fn killed_writer_keeps_what_append_acked(cx: Cx) -> CaseResult {
 pub async fn killed_writer_keeps_what_sync_acked(cx: Cx) -> CaseResult {
     let mut dice = Dice::new(cx.seed());
     for _ in 0..rounds() {
-        let job = Job::Append { sync_every: 3 };
+        let job = Job::Append { sync_every: 3, pause_micros: 50 };
         let lines = start_and_kill(&cx, job, &mut dice).await?;
         check_recovered(&cx, Msn::new(last_said(&lines, "S"))).await?;
     }

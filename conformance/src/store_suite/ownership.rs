@@ -254,7 +254,7 @@ pub async fn reader_outlives_its_writer(cx: Cx) -> CaseResult {
 
 /// A reader follows a writer of another process: prefixes that grow, whole batches.
 pub async fn reader_in_another_process_follows(cx: Cx) -> CaseResult {
-    let mut child = Child::start(&cx, Job::Append { sync_every: 3 })?;
+    let mut child = Child::start(&cx, Job::Append { sync_every: 3, pause_micros: 1_000 })?;
     let acked = child.acked_msn().await?;
     let reader = cx.open_reader().await?;
     let there = existing(&reader, PARTITION).await?;

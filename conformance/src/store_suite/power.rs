@@ -8,7 +8,7 @@ use msglog_core::{Msn, RecordBatch};
 use crate::case::{MULTI, NEXT_LEVEL, Need, cases};
 use crate::cx::{PARTITION, during, existing, partition, read_all};
 use crate::process::trace::{AUDIT_ROUNDS, audited, marker};
-use crate::sample::{Dice, check_prefix, same};
+use crate::sample::{Dice, check_prefix, check_same, same};
 use crate::snapshot::Snapshot;
 use crate::{CaseResult, Cx, Failure, ensure};
 
@@ -28,6 +28,8 @@ cases! { "power":
         { runtimes: MULTI, seconds_max: 60 };
     torn_tail_serves_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
     flipped_bytes_serve_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
+    flipped_bytes_lose_nothing_silently
+        [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
 }
 
 /// Before `sync` returns, the file that holds the batch was synced after it was written.
@@ -83,7 +85,13 @@ pub async fn unsynced_blocks_are_lost_in_any_mix(cx: Cx) -> CaseResult {
         let (kept, synced) = (found.len(), safe.len());
         ensure!(kept >= synced, "{what}: {kept} of {synced} synced batches are there");
         let batch = cx.samples().next(there.bounds().next_msn)?;
-        there.append(vec![batch]).await.map_err(|error| during(&what, error))?;
+        there.append(vec![batch.clone()]).await.map_err(|error| during(&what, error))?;
+        store.close().await?;
+        drop((there, store));
+        let store = cx.open_once_free().await.map_err(|failure| failure.during(&what))?;
+        let there = existing(&store, PARTITION).await.map_err(|failure| failure.during(&what))?;
+        let again = read_all(&there, Msn::ZERO).await?;
+        check_same(&again, &[found, vec![batch]].concat(), &format!("{what}, opened again"))?;
         store.close().await?;
     }
     Ok(())
@@ -104,28 +112,36 @@ async fn filled(cx: &Cx) -> CaseResult<(Vec<RecordBatch>, Snapshot)> {
 }
 
 /// Opens a damaged place: it may be refused, but what it serves must be what was appended.
-async fn check_damaged(cx: &Cx, batches: &[RecordBatch], what: &str) -> CaseResult {
-    let Ok(store) = cx.place().open(Access::Write).await else { return Ok(()) };
+///
+/// Answers where what is served ends, if it came to that.
+async fn check_damaged(cx: &Cx, batches: &[RecordBatch], what: &str) -> CaseResult<Option<Msn>> {
+    let Ok(store) = cx.place().open(Access::Write).await else { return Ok(None) };
+    let mut end = None;
     if let Ok(there) = store.open(&partition(PARTITION)?, OpenOptions::existing()).await {
-        check_served(&there, batches, what).await?;
+        end = check_served(&there, batches, what).await?;
     }
     // Closing what is damaged may fail; the next case of damage shows whether the place is free.
     let _ = store.close().await;
-    Ok(())
+    Ok(end)
 }
 
+/// Reads all there is; answers where it ends, or `None` when a read said that it is damaged.
 async fn check_served(
     there: &Arc<dyn PartitionStore>,
     batches: &[RecordBatch],
     what: &str,
-) -> CaseResult {
+) -> CaseResult<Option<Msn>> {
     let mut next = there.bounds().first_msn;
     let holes = there.holes();
     loop {
         let Ok(page) = there.read(next, msglog_core::store::ReadLimit::bytes(1)).await else {
-            return Ok(());
+            return Ok(None);
         };
-        let Some(batch) = page.first() else { return Ok(()) };
+        let Some(batch) = page.first() else {
+            // What is lost at the end may be named too.
+            let named = holes.iter().filter(|hole| hole.start <= next).map(|hole| hole.end).max();
+            return Ok(Some(named.unwrap_or(next).max(next)));
+        };
         let base = batch.base_msn();
         let original = batches.iter().find(|original| original.base_msn() == base);
         let Some(original) = original else {
@@ -164,9 +180,12 @@ pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
     Ok(())
 }
 
-/// With any byte flipped, what is served is what was appended, and what is missing is named.
-pub async fn flipped_bytes_serve_nothing_false(cx: Cx) -> CaseResult {
-    let (batches, whole) = filled(&cx).await?;
+/// Flips one byte after the other, as the dice choose, and opens the place with each.
+async fn with_flipped_bytes(
+    cx: &Cx,
+    mut check: impl FnMut(&[RecordBatch], Option<Msn>, &str) -> CaseResult,
+) -> CaseResult {
+    let (batches, whole) = filled(cx).await?;
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     let mut dice = Dice::new(cx.seed());
     let files = whole.files();
@@ -178,8 +197,27 @@ pub async fn flipped_bytes_serve_nothing_false(cx: Cx) -> CaseResult {
         }
         let at = dice.below(end);
         whole.flipped(file, at).restore(&folder)?;
-        let what = format!("{} flipped at {at}", file.display());
-        check_damaged(&cx, &batches, &what).await?;
+        let what = format!("{} flipped at {at} of {end}", file.display());
+        let served = check_damaged(cx, &batches, &what).await?;
+        check(&batches, served, &what)?;
     }
     Ok(())
+}
+
+/// With any byte flipped, what is served is what was appended, and a gap in it is named.
+pub async fn flipped_bytes_serve_nothing_false(cx: Cx) -> CaseResult {
+    with_flipped_bytes(&cx, |_, _, _| Ok(())).await
+}
+
+/// With any byte flipped, synced batches are there, named as a hole, or refused as damaged.
+///
+/// Damage to the last two batches cannot be told from a torn write, and may cut them off.
+pub async fn flipped_bytes_lose_nothing_silently(cx: Cx) -> CaseResult {
+    with_flipped_bytes(&cx, |batches, served, what| {
+        let sure = batches.iter().rev().nth(2).map_or(Msn::ZERO, RecordBatch::next_msn);
+        let end = served.unwrap_or(Msn::MAX);
+        ensure!(end >= sure, "{what}: all from MSN {end} on is lost in silence");
+        Ok(())
+    })
+    .await
 }
