@@ -1,12 +1,14 @@
 //! Compression of a batch's records: the codecs that Kafka's attribute bits name.
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::DecodeLimits;
 use crate::{Error, ErrorKind, Result};
 
 /// How the records of a batch are compressed.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
     /// Not at all.
