@@ -26,16 +26,20 @@ pub(super) async fn run(queue: Arc<Queue>, partition: Weak<Partition>) -> Result
             sync_at = match partition.write(group).await {
                 Ok(true) => None,
                 Ok(false) => sooner(sync_at, within),
-                // Those who wait have been answered; a lasting failure has ended the queue.
+                // Those who wait have been answered. A lasting failure has ended the queue, and
+                // nothing is tried again: a sync that failed once proves nothing the second time.
+                Err(error) if queue.is_finished() => return Err(error),
                 Err(_) => None,
             };
         }
         let finished = queue.is_finished();
         if finished || sync_at.is_some_and(|at| at <= Instant::now()) {
             sync_at = None;
-            let synced = if partition.is_dirty() { partition.sync().await } else { Ok(()) };
+            if partition.is_dirty() {
+                partition.sync().await?;
+            }
             if finished {
-                return synced;
+                return Ok(());
             }
         }
     }
