@@ -1,5 +1,7 @@
 //! What an append and its ack promise, at every level and after every failure.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests end a test by panicking")]
+
 mod common;
 
 use std::sync::atomic::Ordering;
@@ -102,7 +104,7 @@ async fn concurrent_producers_get_distinct_rising_msns_in_append_order() {
     for producer in producers.collect::<Vec<_>>() {
         producer.await.unwrap();
     }
-    let mut next_of = vec![0_u32; 16];
+    let mut next_of = [0_u32; 16];
     let mut from = Msn::ZERO;
     loop {
         let page = topic.read(0, from, ReadLimit::bytes(1000)).await.unwrap();
