@@ -11,10 +11,10 @@ mod snappy;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-use serde::{Deserialize, Serialize};
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::HEADER_BYTES;
 use crate::{Error, ErrorKind, Result};
