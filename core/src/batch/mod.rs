@@ -30,6 +30,7 @@ mod records;
 mod varint;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 pub use self::build::{BatchBuilder, BatchOptions};
 pub use self::compression::Compression;
@@ -44,7 +45,8 @@ pub const HEADER_BYTES: usize = 61;
 pub const NO_EPOCH: i32 = -1;
 
 /// What the timestamps of a batch say.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TimestampKind {
     /// When each message was created.
     #[default]

@@ -14,12 +14,14 @@ mod zstd;
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::HEADER_BYTES;
 use crate::{Error, ErrorKind, Result};
 
 /// How the records of a batch are compressed.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
     /// Not at all.
