@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Record, Records};
-use crate::store_suite::GROUPS;
 use crate::verdict::Verdict;
 
 /// What the records of one backend come to, in words, and whether they let it pass.
@@ -51,7 +50,7 @@ pub fn matrix(records: &Records) -> String {
 
 /// The names of the groups, in the order of the suite.
 fn groups() -> impl Iterator<Item = &'static str> {
-    GROUPS.iter().filter_map(|cases| cases.first().map(|case| case.group))
+    crate::groups().filter_map(|cases| cases.first().map(|case| case.group))
 }
 
 // Writing to a string cannot fail, so the answers of `writeln!` are dropped in this file.
