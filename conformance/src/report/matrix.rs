@@ -64,8 +64,15 @@ fn add_table(text: &mut String, records: &Records) {
     }
     let totals: Vec<String> = records.values().map(|all| cell(all, "")).collect();
     let _ = writeln!(text, "| **all** | {} |", totals.join(" | "));
+    let claims: Vec<&str> = records.values().map(claims_of).collect();
+    let _ = writeln!(text, "| append, sync survive | {} |", claims.join(" | "));
     let verdicts: Vec<String> = records.values().map(|all| verdict_of(all).0).collect();
     let _ = writeln!(text, "| verdict | {} |", verdicts.join(" | "));
+}
+
+fn claims_of(records: &BTreeMap<String, Record>) -> &str {
+    let mut claims = records.values().map(|record| record.claims.as_str());
+    claims.find(|claims| !claims.is_empty()).unwrap_or("?")
 }
 
 /// The counts of a group, or of all groups for an empty name.
