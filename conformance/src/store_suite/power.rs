@@ -1,5 +1,6 @@
 //! The power goes, or the device damages bytes: what was synced stays, and nothing false is served.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use msglog_core::store::{Access, OpenOptions, PartitionStore, Survives};
@@ -182,7 +183,31 @@ pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
     Ok(())
 }
 
-/// Flips one byte after the other, as the dice choose, and opens the place with each.
+/// Where bytes are flipped: in what no checksum of the batches covers, and anywhere.
+fn places_to_flip(
+    batches: &[RecordBatch],
+    whole: &Snapshot,
+    dice: &mut Dice,
+) -> Vec<(PathBuf, u64)> {
+    let mut places = Vec::new();
+    for batch in batches {
+        // The prefix lies before the rest: 8 bytes of base MSN, 4 of length, 4 of leader epoch.
+        if let Some((file, rest)) = whole.position(batch.rest()) {
+            places.push((file.clone(), rest.saturating_sub(16 - dice.below(8))));
+            places.push((file, rest.saturating_sub(8 - dice.below(4))));
+        }
+    }
+    let files = whole.files();
+    for _ in 0..120 {
+        if let Some(file) = files.get(dice.index(files.len())) {
+            places.push((file.clone(), dice.below(whole.end_of_data(file))));
+        }
+    }
+    places.retain(|(file, at)| *at < whole.end_of_data(file));
+    places
+}
+
+/// Flips one byte after the other, and opens the place with each.
 async fn with_flipped_bytes(
     cx: &Cx,
     mut check: impl FnMut(&[RecordBatch], Option<Msn>, &str) -> CaseResult,
@@ -190,15 +215,9 @@ async fn with_flipped_bytes(
     let (batches, whole) = filled(cx).await?;
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     let mut dice = Dice::new(cx.seed());
-    let files = whole.files();
-    for _ in 0..120 {
-        let Some(file) = files.get(dice.index(files.len())) else { return Ok(()) };
-        let end = whole.end_of_data(file);
-        if end == 0 {
-            continue;
-        }
-        let at = dice.below(end);
-        whole.flipped(file, at).restore(&folder)?;
+    for (file, at) in places_to_flip(&batches, &whole, &mut dice) {
+        let end = whole.end_of_data(&file);
+        whole.flipped(&file, at).restore(&folder)?;
         let what = format!("{} flipped at {at} of {end}", file.display());
         let served = check_damaged(cx, &batches, &what).await?;
         check(&batches, served, &what)?;
