@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use msglog_core::store::{Access, OpenOptions, PartitionStore, Survives};
+use msglog_core::store::{Access, Expected, OpenOptions, PartitionStore, Survives};
 use msglog_core::{Msn, RecordBatch};
 
 use crate::case::{MULTI, NEXT_LEVEL, Need, cases};
-use crate::cx::{PARTITION, during, existing, partition, read_all};
+use crate::cx::{PARTITION, during, existing, key, partition, read_all};
 use crate::process::trace::{AUDIT_ROUNDS, audited, marker};
 use crate::sample::{Dice, check_prefix, check_same, same};
 use crate::snapshot::Snapshot;
@@ -27,6 +27,7 @@ cases! { "power":
     unsynced_blocks_are_lost_in_any_mix
         [POWER, Need::AppendWeakerThanPower, Need::Folder]
         { runtimes: MULTI, seconds_max: 60 };
+    power_cut_keeps_what_was_synced [POWER, Need::PowerCut] { runtimes: MULTI, seconds_max: 60 };
     torn_tail_serves_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
     flipped_bytes_serve_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
     flipped_bytes_lose_nothing_silently
@@ -94,6 +95,36 @@ pub async fn unsynced_blocks_are_lost_in_any_mix(cx: Cx) -> CaseResult {
         let again = read_all(&there, Msn::ZERO).await?;
         check_same(&again, &[found, vec![batch]].concat(), &format!("{what}, opened again"))?;
         store.close().await?;
+    }
+    Ok(())
+}
+
+/// Cut again and again, the power takes nothing that was synced, saved or trimmed.
+pub async fn power_cut_keeps_what_was_synced(cx: Cx) -> CaseResult {
+    let Some(faults) = cx.place().faults() else { return Ok(()) };
+    let mut dice = Dice::new(cx.seed());
+    let (mut opened, name) = (cx.open_partition().await?, key("commits/a")?);
+    for round in 0..30_u64 {
+        let what = format!("after power cut {round}");
+        let next = opened.partition.bounds().next_msn;
+        opened.append_each(&cx.samples().run(next, 1 + dice.index(4))?).await?;
+        let durable = opened.partition.sync().await?;
+        opened.store.save(&name, round.to_string().into(), Expected::Any).await?;
+        let first = opened.partition.trim(Msn::new(durable.get() / 3)).await?;
+        let next = opened.partition.bounds().next_msn;
+        opened.append_each(&cx.samples().run(next, dice.index(5))?).await?;
+        faults.cut_power(dice.below(u64::MAX)).await;
+        opened = cx.reopen_dropped(opened).await.map_err(|failure| failure.during(&what))?;
+        let bounds = opened.partition.bounds();
+        ensure!(bounds.first_msn >= first, "{what}: trimmed to {first}, {bounds:?} is there");
+        ensure!(bounds.next_msn >= durable, "{what}: {durable} was synced, {bounds:?} is there");
+        let found = read_all(&opened.partition, Msn::ZERO).await?;
+        check_same(&found, &cx.samples().run(bounds.first_msn, found.len())?, &what)?;
+        let end = found.last().map_or(bounds.first_msn, RecordBatch::next_msn);
+        ensure!(end == bounds.next_msn, "{what}: batches end at {end}, {bounds:?}");
+        let saved = opened.store.load(&name).await?.map(|document| document.value);
+        let kept = saved == Some(round.to_string().into());
+        ensure!(kept, "{what}: document {saved:?}, saved was {round}");
     }
     Ok(())
 }
