@@ -197,7 +197,7 @@ pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     for file in whole.files() {
         let end = whole.end_of_data(&file);
-        for back in [1, 2, 9, 61, 130] {
+        for back in [1, 2, 9, 61, 130, 400, 900, 2_000] {
             let Some(at) = end.checked_sub(back) else { continue };
             let name = file.display();
             for (what, damaged) in [

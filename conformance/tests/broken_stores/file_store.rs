@@ -31,6 +31,9 @@ pub(crate) enum FileFault {
     ChecksNothing,
     CutsSilently,
     BuffersAppends,
+    AcksFromBuffer,
+    SkipsBadFrames,
+    TakesOverNothing,
     LeaksFile,
     ForgetsTrims,
     ReusesMsns,
@@ -148,7 +151,12 @@ impl Session {
             let opened = Journal::to_write(folder, &path, fault);
             let mut journal = opened.map_err(|cause| io("open", cause))?;
             match switches.ownership {
-                Ownership::Takeover => epoch = raise_epoch(folder)?,
+                Ownership::Takeover => {
+                    epoch = raise_epoch(folder)?;
+                    if fault == FileFault::TakesOverNothing {
+                        journal.file().set_len(0).map_err(|cause| io("start anew", cause))?;
+                    }
+                }
                 _ => lock(folder, &journal, fault)?,
             }
             let frames = journal.recover(fault, &switches).map_err(|cause| io("recover", cause))?;
@@ -252,6 +260,9 @@ impl Session {
         }
         if self.access == Access::Write && !inner.poisoned {
             self.sync(&mut inner, FileFault::NoSync)?;
+            if let Some(journal) = &mut inner.journal {
+                journal.flush().map_err(|cause| io("flush", cause))?;
+            }
         }
         // A child process may share the open file, and with it the lock.
         let journal = inner.journal.take();
