@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use msglog_core::batch::HEADER_BYTES;
 use msglog_core::store::{Bounds, ReadLimit};
-use msglog_core::{Error, Msn, RecordBatch, Result};
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
 use crate::io::{OpenMode, read_full};
@@ -46,7 +46,7 @@ struct Look {
 }
 
 fn vanished(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+    cause.kind() == io::ErrorKind::NotFound
 }
 
 impl Follower {
@@ -177,22 +177,22 @@ impl Follower {
 
     /// Reads, looking for more at the end, and again where files have vanished.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
-        if from >= self.log.bounds().next_msn {
-            self.refresh()?;
-        }
+        let mut looked = false;
         for _ in 0..LOOKS_MAX {
             match self.log.read(from, limit) {
-                Err(error) if is_vanished(&error) => self.refresh().map(drop)?,
+                Err(error) if is_vanished(&error) => {}
+                Ok(batches) if batches.is_empty() && !looked => {}
                 answer => return answer,
             }
+            self.refresh()?;
+            looked = true;
         }
         self.log.read(from, limit)
     }
 }
 
 fn is_vanished(error: &Error) -> bool {
-    let cause = std::error::Error::source(error);
-    cause.and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(vanished)
+    error.kind() == ErrorKind::NotFound
 }
 
 /// Looks at all there is: by the checkpoint where that is consistent.

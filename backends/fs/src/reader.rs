@@ -164,7 +164,9 @@ impl Cursor<'_> {
         let count = read_full(self.file.as_ref(), &mut buffer, self.offset)?;
         buffer.truncate(count);
         if (count as u64) < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            // A follower looks again at what its writer has taken back.
+            let why = "the segment is shorter than what was known of it";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         Ok(buffer.into())
     }
