@@ -42,6 +42,18 @@ struct Cursor<'a> {
 impl Log {
     /// Whole batches from the one that holds `from`, or the next one there is.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        loop {
+            let before = self.bounds().first_msn;
+            match self.try_read(from, limit) {
+                // A trim has taken the file away: what it has left is read instead.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && self.bounds().first_msn > before => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn try_read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
         self.usable()?;
         let bounds = self.bounds();
         let from = from.max(bounds.first_msn);
