@@ -1,9 +1,11 @@
 //! The contract of a msglog store, the record batch, and the log built on them.
 
 pub mod batch;
+pub mod blocking;
 mod clock;
 mod durability;
 mod error;
+pub mod log;
 mod msn;
 mod record;
 pub mod store;
@@ -13,6 +15,10 @@ pub use crate::batch::RecordBatch;
 pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use crate::durability::Durability;
 pub use crate::error::{Effect, Error, ErrorKind, Result};
+pub use crate::log::{
+    Ack, AppendOptions, Appended, Consumer, Log, LogBuilder, MsgLog, Page, Subscription, Topic,
+    TopicConfig,
+};
 pub use crate::msn::Msn;
 pub use crate::record::{Header, Message, Record};
 pub use crate::topic::{ConsumerName, NAME_BYTES_MAX, TopicName, TopicPartition};

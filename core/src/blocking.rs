@@ -1,0 +1,237 @@
+//! The log for programs without async code: the same calls, each waiting for its answer.
+//!
+//! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
+//! panics where the runtime forbids that: use [`log`](crate::log) there.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::log::{self, MsgLog, Page, TopicConfig, TopicDescription};
+use crate::store::{Bounds, ReadLimit};
+use crate::{AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
+
+/// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
+#[derive(Clone, Debug)]
+pub struct Log {
+    runtime: Arc<Runtime>,
+    log: log::Log,
+}
+
+impl Log {
+    /// Starts a runtime and opens a log in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) when no thread can be started; and whatever `open`
+    /// answers.
+    pub fn start(open: impl Future<Output = Result<log::Log>>) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "start the runtime").with_source(cause)
+        })?;
+        let log = runtime.block_on(open)?;
+        Ok(Self { runtime: Arc::new(runtime), log })
+    }
+
+    /// The topic of this name; created with defaults when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::topic`].
+    pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic> {
+        let topic = self.runtime.block_on(self.log.topic(name))?;
+        Ok(Topic { runtime: self.runtime.clone(), topic })
+    }
+
+    /// Creates a topic; durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::create_topic`].
+    pub fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()> {
+        self.runtime.block_on(self.log.create_topic(topic, config))
+    }
+
+    /// Removes a topic with all its records; answers whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::delete_topic`].
+    pub fn delete_topic(&self, topic: &TopicName) -> Result<bool> {
+        self.runtime.block_on(self.log.delete_topic(topic))
+    }
+
+    /// The topics there are, sorted.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::topics`].
+    pub fn topics(&self) -> Result<Vec<TopicName>> {
+        self.runtime.block_on(self.log.topics())
+    }
+
+    /// The log that this one waits for, for calls that need not wait.
+    pub fn as_async(&self) -> &log::Log {
+        &self.log
+    }
+
+    /// Finishes what was accepted, makes it durable, and lets the store go.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::close`].
+    pub fn close(&self) -> Result<()> {
+        self.runtime.block_on(self.log.close())
+    }
+}
+
+/// A topic whose calls wait for their answer. See [`log::Topic`].
+#[derive(Clone, Debug)]
+pub struct Topic {
+    runtime: Arc<Runtime>,
+    topic: log::Topic,
+}
+
+impl Topic {
+    /// Appends one message and answers at once; [`Appended::wait`] waits for the ack.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::append`].
+    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        self.append_with(message, AppendOptions::default())
+    }
+
+    /// As [`append`](Self::append), with a level or partition of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::append_with`].
+    pub fn append_with(
+        &self,
+        message: impl Into<Message>,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let appended = self.runtime.block_on(self.topic.append_with(message, options))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends messages to one partition, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::append_batch_with`].
+    pub fn append_batch(&self, messages: &[Message], options: AppendOptions) -> Result<Appended> {
+        let appended = self.runtime.block_on(self.topic.append_batch_with(messages, options))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Records of a partition in order, from `from` or the next available MSN on.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::read`].
+    pub fn read(&self, partition: u32, from: Msn, limit: ReadLimit) -> Result<Page> {
+        self.runtime.block_on(self.topic.read(partition, from, limit))
+    }
+
+    /// An iterator over a partition's records from `from` on, which waits for more at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::subscribe`].
+    pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
+        let subscription = self.topic.subscribe(partition, from)?;
+        Ok(Subscription { runtime: self.runtime.clone(), subscription })
+    }
+
+    /// What a partition holds for readers.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::bounds`].
+    pub fn bounds(&self, partition: u32) -> Result<Bounds> {
+        self.runtime.block_on(self.topic.bounds(partition))
+    }
+
+    /// Drops records below `before`, as far as the store's units allow.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::trim`].
+    pub fn trim(&self, partition: u32, before: Msn) -> Result<Msn> {
+        self.runtime.block_on(self.topic.trim(partition, before))
+    }
+
+    /// Its configuration, and what each partition holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::describe`].
+    pub fn describe(&self) -> Result<TopicDescription> {
+        self.runtime.block_on(self.topic.describe())
+    }
+
+    /// States that `consumer` has done everything below `msn`; durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::commit`].
+    pub fn commit(&self, consumer: &str, partition: u32, msn: Msn) -> Result<()> {
+        let consumer = self.topic.consumer(consumer)?;
+        self.runtime.block_on(consumer.commit(partition, msn))
+    }
+
+    /// What `consumer` committed last.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::committed`].
+    pub fn committed(&self, consumer: &str, partition: u32) -> Result<Option<Msn>> {
+        let consumer = self.topic.consumer(consumer)?;
+        self.runtime.block_on(consumer.committed(partition))
+    }
+}
+
+/// An append whose ack can be waited for.
+#[derive(Debug)]
+#[must_use = "an append is only known to be durable once `wait` returns"]
+pub struct Appended {
+    runtime: Arc<Runtime>,
+    appended: log::Appended,
+}
+
+impl Appended {
+    /// The MSNs of the records.
+    pub fn msns(&self) -> Range<Msn> {
+        self.appended.msns()
+    }
+
+    /// Waits until the durability level holds, and answers the first MSN.
+    ///
+    /// # Errors
+    ///
+    /// Why the append failed, or may have failed.
+    pub fn wait(self) -> Result<Msn> {
+        self.runtime.block_on(self.appended.ack())
+    }
+}
+
+/// An iterator over records, from history to live. See [`log::Subscription`].
+#[derive(Debug)]
+pub struct Subscription {
+    runtime: Arc<Runtime>,
+    subscription: log::Subscription,
+}
+
+impl Iterator for Subscription {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.subscription.next())
+    }
+}

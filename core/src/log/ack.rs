@@ -1,0 +1,249 @@
+//! Acks: one watermark a partition that every waiting producer looks at, not a channel a message.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::{Error, Msn, Result};
+
+/// Which watermark an ack waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum AckAt {
+    /// At once.
+    Accepted,
+    /// When the store has taken it.
+    Written,
+    /// When a sync covers it.
+    Durable,
+}
+
+/// How far one run of appends has got. A run ends with its first failure; the next one starts anew.
+#[derive(Debug)]
+pub(super) struct Progress {
+    written: Watermark,
+    durable: Watermark,
+    failure: OnceLock<Error>,
+}
+
+impl Progress {
+    pub(super) fn starting_at(next: Msn) -> Self {
+        Self {
+            written: Watermark::at(next),
+            durable: Watermark::at(next),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Everything below `msn` is in the store: wakes the acks that waited for that.
+    pub(super) fn advance_written(&self, msn: Msn) {
+        self.written.advance(msn);
+    }
+
+    /// Everything below `msn` is synced: wakes the acks that waited for that.
+    pub(super) fn advance_durable(&self, msn: Msn) {
+        self.durable.advance(msn);
+    }
+
+    /// Ends the run: every ack that does not hold yet is this error. Only the first one counts.
+    pub(super) fn fail(&self, error: Error) {
+        let _ = self.failure.set(error);
+        self.written.wake_all();
+        self.durable.wake_all();
+    }
+
+    fn watermark(&self, at: AckAt) -> &Watermark {
+        if at == AckAt::Durable { &self.durable } else { &self.written }
+    }
+}
+
+/// A rising MSN and those who wait for it.
+#[derive(Debug)]
+struct Watermark {
+    msn: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    /// By the MSN waited for, then by a number that tells waiters for the same one apart.
+    wakers: BTreeMap<(u64, u64), Waker>,
+    next_ticket: u64,
+}
+
+impl Watermark {
+    fn at(msn: Msn) -> Self {
+        Self { msn: AtomicU64::new(msn.get()), waiters: Mutex::default() }
+    }
+
+    fn reached(&self, msn: Msn) -> bool {
+        self.msn.load(Ordering::Acquire) >= msn.get()
+    }
+
+    fn advance(&self, msn: Msn) {
+        self.msn.fetch_max(msn.get(), Ordering::AcqRel);
+        let satisfied = {
+            let mut waiters = self.lock();
+            let waiting = waiters.wakers.split_off(&(msn.get().saturating_add(1), 0));
+            std::mem::replace(&mut waiters.wakers, waiting)
+        };
+        satisfied.into_values().for_each(Waker::wake);
+    }
+
+    fn wake_all(&self) {
+        let all = std::mem::take(&mut self.lock().wakers);
+        all.into_values().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        // A map of wakers is whole at every step, whoever panicked while holding it.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A future that resolves to the first MSN of an append when its durability level holds.
+///
+/// Dropping it gives up nothing but the knowledge. It resolves to an error when the append failed
+/// or, for an [`Unknown`](crate::Effect::Unknown) effect, may have failed.
+#[derive(Debug)]
+#[must_use = "an append is only known to be durable once its ack resolves"]
+pub struct Ack {
+    msns: Range<Msn>,
+    at: AckAt,
+    progress: Arc<Progress>,
+    ticket: Option<u64>,
+}
+
+impl Ack {
+    pub(super) fn new(msns: Range<Msn>, at: AckAt, progress: Arc<Progress>) -> Self {
+        Self { msns, at, progress, ticket: None }
+    }
+
+    /// Whether the level holds already.
+    pub fn is_acked(&self) -> bool {
+        self.at == AckAt::Accepted || self.progress.watermark(self.at).reached(self.msns.end)
+    }
+
+    fn outcome(&self) -> Option<Result<Msn>> {
+        if self.is_acked() {
+            return Some(Ok(self.msns.start));
+        }
+        self.progress.failure.get().map(|error| Err(error.clone()))
+    }
+
+    fn register(&mut self, waker: &Waker) {
+        let mut waiters = self.progress.watermark(self.at).lock();
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            let ticket = waiters.next_ticket;
+            waiters.next_ticket += 1;
+            ticket
+        });
+        waiters.wakers.insert((self.msns.end.get(), ticket), waker.clone());
+    }
+}
+
+impl Future for Ack {
+    type Output = Result<Msn>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(outcome) = self.outcome() {
+            return Poll::Ready(outcome);
+        }
+        self.register(cx.waker());
+        // What happened between the look and the registration woke nobody: look again.
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            let key = (self.msns.end.get(), ticket);
+            self.progress.watermark(self.at).lock().wakers.remove(&key);
+        }
+    }
+}
+
+/// What an append answers at once: where the records are, and the ack to come.
+#[derive(Debug)]
+#[must_use = "an append is only known to be durable once its ack resolves"]
+pub struct Appended {
+    partition: u32,
+    ack: Ack,
+}
+
+impl Appended {
+    pub(super) fn new(partition: u32, ack: Ack) -> Self {
+        Self { partition, ack }
+    }
+
+    /// The MSN of the (first) record.
+    pub fn msn(&self) -> Msn {
+        self.ack.msns.start
+    }
+
+    /// The MSNs of all records of the append.
+    pub fn msns(&self) -> Range<Msn> {
+        self.ack.msns.clone()
+    }
+
+    /// The partition that the records went to.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// The future that resolves, to the first MSN, when the durability level holds.
+    pub fn ack(self) -> Ack {
+        self.ack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use futures::FutureExt;
+
+    fn ack(progress: &Arc<Progress>, start: u64, end: u64, at: AckAt) -> Ack {
+        Ack::new(Msn::new(start)..Msn::new(end), at, progress.clone())
+    }
+
+    #[tokio::test]
+    async fn ack_resolves_only_when_its_own_watermark_covers_it() {
+        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let mut written = ack(&progress, 0, 2, AckAt::Written);
+        let mut durable = ack(&progress, 0, 2, AckAt::Durable);
+        progress.advance_written(Msn::new(1));
+        assert!((&mut written).now_or_never().is_none());
+        progress.advance_written(Msn::new(2));
+        assert_eq!(written.await.unwrap(), Msn::ZERO);
+        assert!((&mut durable).now_or_never().is_none());
+        progress.advance_durable(Msn::new(2));
+        assert_eq!(durable.await.unwrap(), Msn::ZERO);
+    }
+
+    #[tokio::test]
+    async fn failure_answers_those_that_wait_and_leaves_what_holds() {
+        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        progress.advance_durable(Msn::new(1));
+        let waiting = ack(&progress, 1, 2, AckAt::Durable);
+        let task = tokio::spawn(waiting);
+        tokio::task::yield_now().await;
+        progress.fail(Error::new(ErrorKind::Poisoned, "sync failed"));
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Poisoned);
+        assert!(ack(&progress, 0, 1, AckAt::Durable).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn dropped_ack_leaves_no_waiter_behind() {
+        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let mut waiting = ack(&progress, 0, 1, AckAt::Durable);
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!(progress.durable.lock().wakers.len(), 1);
+        drop(waiting);
+        assert!(progress.durable.lock().wakers.is_empty());
+    }
+}

@@ -1,0 +1,270 @@
+//! How a log, a topic and a single append are configured; every default is usable as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Log;
+use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
+use crate::store::{Access, MessageStore, StoreRegistry};
+use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
+
+/// The most partitions that a topic may have.
+pub(super) const PARTITIONS_MAX: u32 = 10_000;
+
+/// How a topic behaves; stored with it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TopicConfig {
+    /// How many partitions it has, 1 to 10,000.
+    pub partitions: u32,
+    /// What an ack promises; the log's default when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// How record batches are compressed.
+    pub compression: Compression,
+    /// What the timestamps say.
+    pub timestamps: TimestampKind,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            durability: None,
+            compression: Compression::None,
+            timestamps: TimestampKind::Create,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// The same configuration with this many partitions.
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// The same configuration with this durability level.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// The same configuration with this compression.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The same configuration with timestamps of this kind.
+    #[must_use]
+    pub fn with_timestamps(mut self, timestamps: TimestampKind) -> Self {
+        self.timestamps = timestamps;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.partitions == 0 || self.partitions > PARTITIONS_MAX {
+            let why =
+                format!("{} partitions are not within 1 to {PARTITIONS_MAX}", self.partitions);
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        // A codec that this build lacks is told now, not at the first append.
+        let mut probe = BatchBuilder::new(self.batch_options());
+        probe.push(&Message::new("probe"), Timestamp::default())?;
+        probe.build().map(drop)
+    }
+
+    pub(super) fn batch_options(&self) -> BatchOptions {
+        BatchOptions::default()
+            .with_compression(self.compression)
+            .with_timestamp_kind(self.timestamps)
+    }
+}
+
+/// What a single append asks for beyond its topic's configuration.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AppendOptions {
+    /// The level at which this append is acked; the topic's when `None`.
+    pub durability: Option<Durability>,
+    /// The partition; chosen by key, or in turn without a key, when `None`.
+    pub partition: Option<u32>,
+}
+
+impl AppendOptions {
+    /// Acks this append at `durability`.
+    ///
+    /// A level weaker than the topic's acks earlier; the record still reaches the topic's level.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Appends to this partition.
+    #[must_use]
+    pub fn with_partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+}
+
+/// What a log is opened with. Start from [`Log::builder`].
+#[derive(Clone, Debug)]
+pub struct LogBuilder {
+    pub(super) access: Access,
+    pub(super) batch_bytes_max: usize,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) create_topics: bool,
+    pub(super) durability: Durability,
+    pub(super) in_flight_bytes_max: usize,
+    pub(super) linger: Duration,
+    pub(super) message_bytes_max: usize,
+    pub(super) poll_interval: Duration,
+    pub(super) read_unacked: bool,
+    pub(super) topics_max: usize,
+}
+
+impl Default for LogBuilder {
+    fn default() -> Self {
+        Self {
+            access: Access::Write,
+            batch_bytes_max: 1 << 20,
+            clock: Arc::new(SystemClock),
+            create_topics: true,
+            durability: Durability::Sync,
+            in_flight_bytes_max: 64 << 20,
+            linger: Duration::ZERO,
+            message_bytes_max: 8 << 20,
+            poll_interval: Duration::from_millis(5),
+            read_unacked: false,
+            topics_max: 100_000,
+        }
+    }
+}
+
+impl LogBuilder {
+    /// What the store was opened for; `Read` makes a log that follows a writer elsewhere.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// The size up to which single appends are gathered into one record batch, in bytes (1 MiB).
+    #[must_use]
+    pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
+        self.batch_bytes_max = bytes;
+        self
+    }
+
+    /// Where the time of day comes from (the operating system).
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Whether [`Log::topic`] creates a topic that does not exist (it does).
+    #[must_use]
+    pub fn create_topics(mut self, create: bool) -> Self {
+        self.create_topics = create;
+        self
+    }
+
+    /// What an ack promises, for topics that do not say (`Sync`).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How many bytes may be accepted and not yet at their level, over all topics (64 MiB).
+    ///
+    /// Appends wait while it is exceeded: this bounds the memory of a log.
+    #[must_use]
+    pub fn in_flight_bytes_max(mut self, bytes: usize) -> Self {
+        self.in_flight_bytes_max = bytes;
+        self
+    }
+
+    /// How long the first append of a group waits for more to gather (not at all).
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// The largest message with its key and headers, in bytes (8 MiB).
+    #[must_use]
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.message_bytes_max = bytes;
+        self
+    }
+
+    /// How often a log opened for reading looks for what its writer has done (5 ms).
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Whether readers of this log see records that are written but not yet acked (they do not).
+    #[must_use]
+    pub fn read_unacked(mut self, read: bool) -> Self {
+        self.read_unacked = read;
+        self
+    }
+
+    /// How many topics may be open in this log at the same time (100,000).
+    #[must_use]
+    pub fn topics_max(mut self, topics: usize) -> Self {
+        self.topics_max = topics;
+        self
+    }
+
+    /// Opens the log over `store`, ready to use.
+    ///
+    /// Must be called within a tokio runtime, which then runs the log's tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a limit that is zero or beyond what the store takes;
+    /// [`Unsupported`](ErrorKind::Unsupported) when the store cannot keep the durability level.
+    pub async fn open(self, store: Arc<dyn MessageStore>) -> Result<Log> {
+        Log::open(store, self)
+    }
+
+    /// Opens the store that `url` names, for what [`access`](Self::access) says, and the log over it.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreRegistry::open`] and [`open`](Self::open).
+    pub async fn open_url(self, registry: &StoreRegistry, url: &str) -> Result<Log> {
+        let store = registry.open(url, self.access).await?;
+        self.open(store).await
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let limits = [
+            ("batch_bytes_max", self.batch_bytes_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
+            ("message_bytes_max", self.message_bytes_max),
+            ("topics_max", self.topics_max),
+        ];
+        for (name, limit) in limits {
+            if limit == 0 || limit > (1 << 30) {
+                let why = format!("{name} of {limit} is not within 1 to {}", 1 << 30);
+                return Err(Error::new(ErrorKind::Invalid, why));
+            }
+        }
+        Ok(())
+    }
+}

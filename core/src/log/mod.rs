@@ -1,0 +1,182 @@
+//! The log as users hold it, built once above any [`MessageStore`](crate::store::MessageStore).
+//!
+//! [`MsgLog`] is the small, object-safe trait of a log: code written against it runs embedded or,
+//! later, over a network. [`Log`] is the engine that implements it over a store, and carries the
+//! conveniences: [`Topic`], [`Consumer`], [`Subscription`].
+//!
+//! # What an ack promises
+//!
+//! An append answers at once with its MSN and an [`Ack`], which resolves when the durability level
+//! holds; awaiting it is optional. After any crash each partition recovers to a prefix of what was
+//! appended that contains everything acked at [`Durability::Sync`](crate::Durability::Sync): no
+//! hole, no alteration, no duplicate. Where bytes on the device were damaged, exactly the damaged
+//! range is missing and is reported.
+//!
+//! # How an append travels
+//!
+//! Producers put records into the partition's queue, which gives out MSNs; one appender per
+//! partition takes all that has gathered, hands it to the store in one call, syncs if anyone in the
+//! group asked for it, and moves a watermark that every waiting ack looks at. While one sync runs,
+//! the next group gathers: there is no timer unless a linger is set.
+
+mod ack;
+mod appender;
+mod config;
+mod consumer;
+mod engine;
+mod partition;
+mod partitioner;
+mod queue;
+mod read;
+mod stats;
+mod subscription;
+mod topic;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+
+pub use self::ack::{Ack, Appended};
+pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
+pub use self::consumer::Consumer;
+pub use self::engine::Log;
+pub use self::partitioner::partition_of_key;
+pub use self::read::Page;
+pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
+pub use self::subscription::Subscription;
+pub use self::topic::Topic;
+use crate::store::{Bounds, ReadLimit, Usage};
+use crate::{ConsumerName, Message, Msn, Result, TopicName, TopicPartition};
+
+/// An ordered, durable log of messages in topics, wherever it runs.
+///
+/// Object-safe and small on purpose; conveniences are on the concrete types.
+#[async_trait]
+pub trait MsgLog: Debug + Send + Sync + 'static {
+    /// Creates a topic; durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when there is one of that name;
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a configuration that cannot be;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for one that the store cannot keep.
+    async fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()>;
+
+    /// Removes a topic with all its records; answers whether there was one.
+    async fn delete_topic(&self, topic: &TopicName) -> Result<bool>;
+
+    /// The topics there are, sorted.
+    async fn topics(&self) -> Result<Vec<TopicName>>;
+
+    /// A topic's configuration, and what each of its partitions holds.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such topic.
+    async fn describe(&self, topic: &TopicName) -> Result<TopicDescription>;
+
+    /// Appends one message: answers with its MSN at once, and an [`Ack`] that resolves when durable.
+    ///
+    /// Waits only while too many bytes are in flight. Cancelling it while it waits appends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), [`NotFound`](crate::ErrorKind::NotFound),
+    /// [`Poisoned`](crate::ErrorKind::Poisoned), [`Fenced`](crate::ErrorKind::Fenced),
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly), [`Closed`](crate::ErrorKind::Closed).
+    async fn append(
+        &self,
+        topic: &TopicName,
+        message: Message,
+        options: AppendOptions,
+    ) -> Result<Appended>;
+
+    /// Appends messages to one partition, all or nothing, also across a crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`Invalid`](crate::ErrorKind::Invalid) for no message at
+    /// all, or for keys that belong to different partitions.
+    async fn append_batch(
+        &self,
+        topic: &TopicName,
+        messages: Vec<Message>,
+        options: AppendOptions,
+    ) -> Result<Appended>;
+
+    /// Records in order from `from`, or from the next available MSN when `from` was trimmed or lost.
+    ///
+    /// An empty page means that nothing is there yet; see [`Page::next_msn`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such partition;
+    /// [`Closed`](crate::ErrorKind::Closed).
+    async fn read(&self, partition: &TopicPartition, from: Msn, limit: ReadLimit) -> Result<Page>;
+
+    /// A stream of records from `from` on, from history to live, without a gap or a repeat.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such partition.
+    async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription>;
+
+    /// What a partition holds for readers: `next_msn` is the end of what they see.
+    async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds>;
+
+    /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
+    ///
+    /// What is at or above `before` is never dropped. Durable when it returns.
+    async fn trim(&self, partition: &TopicPartition, before: Msn) -> Result<Msn>;
+
+    /// States that `consumer` has done everything below `msn`; durable when it returns.
+    ///
+    /// Moving back changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) when `msn` lies beyond the end.
+    async fn commit(
+        &self,
+        consumer: &ConsumerName,
+        partition: &TopicPartition,
+        msn: Msn,
+    ) -> Result<()>;
+
+    /// What `consumer` has committed; `None` when it never has.
+    async fn committed(
+        &self,
+        consumer: &ConsumerName,
+        partition: &TopicPartition,
+    ) -> Result<Option<Msn>>;
+
+    /// Finishes what was accepted, makes it durable, and lets the store go. A second close is a no-op.
+    async fn close(&self) -> Result<()>;
+}
+
+/// A topic as it stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopicDescription {
+    /// Its name.
+    pub topic: TopicName,
+    /// How it was configured.
+    pub config: TopicConfig,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// A partition as it stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PartitionDescription {
+    /// Its number.
+    pub partition: u32,
+    /// What readers see.
+    pub bounds: Bounds,
+    /// What it takes up.
+    pub usage: Usage,
+    /// MSN ranges that are lost to damage.
+    pub holes: Vec<Range<Msn>>,
+}

@@ -1,0 +1,320 @@
+//! One partition of an open log: its store, its queue, and the end that readers see.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use super::ack::{Ack, Appended};
+use super::appender;
+use super::config::{LogBuilder, TopicConfig};
+use super::queue::{Group, InFlight, Queue, ack_at, closed};
+use super::stats::PartitionCounters;
+use crate::batch::{BatchBuilder, BatchOptions};
+use crate::store::{Access, Bounds, PartitionStore};
+use crate::{
+    Durability, Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, TopicPartition,
+};
+
+/// Messages at least this large get a batch of their own, built outside the queue's lock.
+const OWN_BATCH_BYTES: usize = 32 << 10;
+
+/// What readers of a partition may see.
+#[derive(Clone, Copy, Debug)]
+struct Visible {
+    /// What the topic's level has acked, or what is written where readers asked for that.
+    end: Msn,
+    /// Whether the end may still rise.
+    live: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) name: TopicPartition,
+    pub(super) store: Arc<dyn PartitionStore>,
+    pub(super) options: Arc<LogBuilder>,
+    pub(super) counters: PartitionCounters,
+    level: Durability,
+    batch_options: BatchOptions,
+    batch_bytes_max: usize,
+    in_flight: Arc<Semaphore>,
+    queue: Arc<Queue>,
+    visible: watch::Sender<Visible>,
+    /// Held while the store is changed: by the appender and by trims, one at a time.
+    lane: tokio::sync::Mutex<()>,
+    appender: Mutex<Option<JoinHandle<Result<()>>>>,
+}
+
+impl Partition {
+    /// Takes over an open store partition; for writing it starts the appender.
+    pub(super) fn start(
+        name: TopicPartition,
+        store: Arc<dyn PartitionStore>,
+        options: &Arc<LogBuilder>,
+        config: &TopicConfig,
+        shared: &Shared,
+    ) -> Arc<Self> {
+        let next_msn = store.bounds().next_msn;
+        let batch_options = config.batch_options();
+        let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
+        let partition = Arc::new(Self {
+            name,
+            store,
+            options: options.clone(),
+            counters: PartitionCounters::default(),
+            level: config.durability.unwrap_or(options.durability),
+            batch_options,
+            batch_bytes_max: shared.store_batch_bytes_max,
+            in_flight: shared.in_flight.clone(),
+            queue: Arc::new(Queue::new(next_msn, batch_options, batch_bytes_max)),
+            visible: watch::Sender::new(Visible { end: next_msn, live: true }),
+            lane: tokio::sync::Mutex::new(()),
+            appender: Mutex::new(None),
+        });
+        if options.access == Access::Write {
+            let running = appender::run(partition.queue.clone(), Arc::downgrade(&partition));
+            *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(tokio::spawn(running));
+        }
+        partition
+    }
+
+    pub(super) async fn append(
+        &self,
+        message: &Message,
+        level: Option<Durability>,
+    ) -> Result<Appended> {
+        self.check_writable()?;
+        let bytes = BatchBuilder::record_bytes_bound(message);
+        self.check_message(bytes)?;
+        let in_flight = self.admit(bytes).await?;
+        let level = level.unwrap_or(self.level);
+        let now = self.options.clock.now();
+        let accepted = if bytes < OWN_BATCH_BYTES {
+            self.queue.push(message, now, level, in_flight)?
+        } else {
+            let batch = self.build(std::slice::from_ref(message))?;
+            self.queue.push_batch(batch, level, in_flight)?
+        };
+        self.counters.accepted(1, bytes);
+        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
+        Ok(Appended::new(self.name.partition, ack))
+    }
+
+    pub(super) async fn append_batch(
+        &self,
+        messages: &[Message],
+        level: Option<Durability>,
+    ) -> Result<Appended> {
+        self.check_writable()?;
+        let mut bytes = 0;
+        for message in messages {
+            let bound = BatchBuilder::record_bytes_bound(message);
+            self.check_message(bound)?;
+            bytes += bound;
+        }
+        let in_flight = self.admit(bytes).await?;
+        let batch = self.build(messages)?;
+        let level = level.unwrap_or(self.level);
+        let accepted = self.queue.push_batch(batch, level, in_flight)?;
+        self.counters.accepted(messages.len() as u64, bytes);
+        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
+        Ok(Appended::new(self.name.partition, ack))
+    }
+
+    fn build(&self, messages: &[Message]) -> Result<RecordBatch> {
+        let now = self.options.clock.now();
+        let mut builder = BatchBuilder::new(self.batch_options);
+        for message in messages {
+            builder.push(message, now)?;
+        }
+        let batch = builder.build()?;
+        if batch.encoded_len() > self.batch_bytes_max {
+            let (bytes, limit) = (batch.encoded_len(), self.batch_bytes_max);
+            let why = format!("a batch of {bytes} bytes exceeds the store's limit of {limit}");
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        Ok(batch)
+    }
+
+    async fn admit(&self, bytes: usize) -> Result<InFlight> {
+        InFlight::admit(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
+    }
+
+    fn check_message(&self, bytes: usize) -> Result<()> {
+        let limit = self.options.message_bytes_max;
+        if bytes > limit {
+            let why = format!("a message of {bytes} bytes exceeds message_bytes_max of {limit}");
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.options.access == Access::Read {
+            return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
+        }
+        Ok(())
+    }
+
+    /// Hands a group to the store and syncs as its level asks; moves the watermarks.
+    ///
+    /// Answers whether the group is synced.
+    pub(super) async fn write(&self, mut group: Group) -> Result<bool> {
+        let _lane = self.lane.lock().await;
+        let written = match group.build().await {
+            Ok(batches) => {
+                self.counters.grouped(batches.len(), group.records());
+                self.store.append(batches).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            self.fail(&error);
+            return Err(error);
+        }
+        group.progress.advance_written(group.next_msn);
+        let synced = group.wants_sync() || self.level == Durability::Sync;
+        if synced {
+            self.sync_in_lane(&group).await?;
+        } else {
+            self.publish(group.next_msn);
+        }
+        Ok(synced)
+    }
+
+    async fn sync_in_lane(&self, group: &Group) -> Result<()> {
+        if self.options.read_unacked {
+            self.publish(group.next_msn);
+        }
+        let durable = self.sync_store().await?;
+        group.progress.advance_durable(durable);
+        self.publish(durable);
+        Ok(())
+    }
+
+    /// Syncs what is written, for levels that do not wait for it.
+    pub(super) async fn sync(&self) -> Result<()> {
+        let _lane = self.lane.lock().await;
+        self.sync_store().await.map(drop)
+    }
+
+    async fn sync_store(&self) -> Result<Msn> {
+        let started = Instant::now();
+        let outcome = self.store.sync().await;
+        match &outcome {
+            Ok(_) => self.counters.synced(started.elapsed()),
+            Err(error) => self.fail(&error.clone().with_unknown_effect()),
+        }
+        outcome
+    }
+
+    /// Whether something is written that no sync has covered.
+    pub(super) fn is_dirty(&self) -> bool {
+        let bounds = self.store.bounds();
+        bounds.durable_msn < bounds.next_msn
+    }
+
+    /// Answers every append that waits with `error`, and refuses more unless nothing was changed.
+    fn fail(&self, error: &Error) {
+        let lasting = error.effect() == Effect::Unknown
+            || matches!(
+                error.kind(),
+                ErrorKind::Closed | ErrorKind::Fenced | ErrorKind::Poisoned | ErrorKind::ReadOnly
+            );
+        tracing::error!(partition = %self.name, %error, lasting, "append failed");
+        self.counters.failed();
+        if !lasting {
+            return self.queue.fail(error, Some(self.store.bounds().next_msn));
+        }
+        let kind = match error.kind() {
+            kind @ (ErrorKind::Closed | ErrorKind::Fenced | ErrorKind::ReadOnly) => kind,
+            _ => ErrorKind::Poisoned,
+        };
+        let reason =
+            Error::new(kind, error.context()).with_source(error.clone()).with_unknown_effect();
+        self.queue.fail(&reason, None);
+    }
+
+    fn publish(&self, end: Msn) {
+        self.visible.send_if_modified(|visible| {
+            let rises = end > visible.end;
+            visible.end = end.max(visible.end);
+            rises
+        });
+    }
+
+    /// What readers see.
+    pub(super) fn bounds(&self) -> Bounds {
+        let mut bounds = self.store.bounds();
+        if self.options.access == Access::Write {
+            let end = self.visible.borrow().end;
+            bounds.next_msn = end.max(bounds.first_msn);
+            bounds.durable_msn = bounds.durable_msn.min(bounds.next_msn);
+        }
+        bounds
+    }
+
+    /// As [`bounds`](Self::bounds), after looking at what a writer elsewhere has done.
+    pub(super) async fn fresh_bounds(&self) -> Result<Bounds> {
+        if self.options.access == Access::Read {
+            return self.store.refresh().await;
+        }
+        Ok(self.bounds())
+    }
+
+    /// Waits until readers see more than `end`; `Closed` when that will not be.
+    pub(super) async fn grown_beyond(&self, end: Msn) -> Result<()> {
+        let mut visible = self.visible.subscribe();
+        if self.options.access == Access::Write {
+            let grown = visible.wait_for(|visible| visible.end > end || !visible.live).await;
+            let grown = grown.map_err(|_| closed())?;
+            return if grown.end > end { Ok(()) } else { Err(closed()) };
+        }
+        loop {
+            if self.store.refresh().await?.next_msn > end {
+                return Ok(());
+            }
+            let closing = visible.wait_for(|visible| !visible.live);
+            if tokio::time::timeout(self.options.poll_interval, closing).await.is_ok() {
+                return Err(closed());
+            }
+        }
+    }
+
+    pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
+        self.check_writable()?;
+        let before = before.min(self.bounds().next_msn);
+        let _lane = self.lane.lock().await;
+        self.store.trim(before).await
+    }
+
+    /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
+    pub(super) async fn close(&self) -> Result<()> {
+        self.queue.end(closed());
+        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ended = match appender {
+            None => Ok(()),
+            Some(appender) => appender.await.unwrap_or_else(|cause| {
+                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
+            }),
+        };
+        self.visible.send_modify(|visible| visible.live = false);
+        ended
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        // Wakes the appender, which finds its partition gone and answers whoever still waits.
+        self.queue.end(closed());
+    }
+}
+
+/// What all partitions of a log share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) store_batch_bytes_max: usize,
+}

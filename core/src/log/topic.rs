@@ -1,0 +1,226 @@
+//! A topic of an open log, with the conveniences of appending and reading.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::config::{AppendOptions, TopicConfig};
+use super::partition::Partition;
+use super::partition_of_key;
+use super::read::Page;
+use super::{Appended, Consumer, PartitionDescription, Subscription, TopicDescription};
+use crate::store::{Bounds, MessageStore, ReadLimit};
+use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName};
+
+/// A topic of an open log. Cheap to clone; keeps the store open while it lives.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: TopicName,
+    config: TopicConfig,
+    partitions: Vec<Arc<Partition>>,
+    /// Whose turn it is among messages without a key.
+    turn: AtomicU32,
+    store: Arc<dyn MessageStore>,
+}
+
+impl Topic {
+    pub(super) fn new(
+        name: TopicName,
+        config: TopicConfig,
+        partitions: Vec<Arc<Partition>>,
+        store: Arc<dyn MessageStore>,
+    ) -> Self {
+        let turn = AtomicU32::new(0);
+        Self { inner: Arc::new(Inner { name, config, partitions, turn, store }) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &TopicName {
+        &self.inner.name
+    }
+
+    /// How it was configured.
+    pub fn config(&self) -> &TopicConfig {
+        &self.inner.config
+    }
+
+    /// How many partitions it has.
+    pub fn partition_count(&self) -> u32 {
+        self.inner.config.partitions
+    }
+
+    /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
+    ///
+    /// A key chooses the partition as Kafka does; without one the partitions take turns. Waits only
+    /// while too many bytes are in flight; cancelling it while it waits appends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
+    /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
+    pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        self.append_with(message, AppendOptions::default()).await
+    }
+
+    /// As [`append`](Self::append), with a level or partition of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    pub async fn append_with(
+        &self,
+        message: impl Into<Message>,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let message = message.into();
+        let partition = match options.partition {
+            Some(partition) => partition,
+            None => self.choose(&message),
+        };
+        self.partition(partition)?.append(&message, options.durability).await
+    }
+
+    /// Appends messages to one partition, all or nothing, also across a crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for no message at all, or
+    /// for keys that belong to different partitions.
+    pub async fn append_batch<M: Into<Message>>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<Appended> {
+        let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
+        self.append_batch_with(&messages, AppendOptions::default()).await
+    }
+
+    /// As [`append_batch`](Self::append_batch), with a level or partition of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_batch`](Self::append_batch).
+    pub async fn append_batch_with(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let Some(first) = messages.first() else {
+            return Err(Error::new(ErrorKind::Invalid, "a batch of no messages"));
+        };
+        let partition = match options.partition {
+            Some(partition) => partition,
+            None => {
+                self.check_same_partition(messages)?;
+                self.choose(messages.iter().find(|message| message.key.is_some()).unwrap_or(first))
+            }
+        };
+        self.partition(partition)?.append_batch(messages, options.durability).await
+    }
+
+    /// Records of a partition in order, from `from` or the next available MSN on.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not;
+    /// [`Corrupt`](ErrorKind::Corrupt) for records that a checked batch cannot hold;
+    /// [`Closed`](ErrorKind::Closed).
+    pub async fn read(&self, partition: u32, from: Msn, limit: ReadLimit) -> Result<Page> {
+        self.partition(partition)?.read(from, limit).await
+    }
+
+    /// A stream of a partition's records from `from` on, from history to live.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
+        Ok(Subscription::new(self.partition(partition)?.clone(), from))
+    }
+
+    /// What a partition holds for readers: `next_msn` is the end of what they see.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    pub async fn bounds(&self, partition: u32) -> Result<Bounds> {
+        self.partition(partition)?.fresh_bounds().await
+    }
+
+    /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); and whatever the store answers.
+    pub async fn trim(&self, partition: u32, before: Msn) -> Result<Msn> {
+        self.partition(partition)?.trim(before).await
+    }
+
+    /// A named reader of this topic, with commits that survive.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list.
+    pub fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer> {
+        let name = ConsumerName::parse(name)?;
+        Consumer::new(name, self.clone(), self.inner.store.clone())
+    }
+
+    /// Its configuration, and what each partition holds.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store answers.
+    pub async fn describe(&self) -> Result<TopicDescription> {
+        let mut partitions = Vec::with_capacity(self.inner.partitions.len());
+        for partition in &self.inner.partitions {
+            partitions.push(PartitionDescription {
+                partition: partition.name.partition,
+                bounds: partition.fresh_bounds().await?,
+                usage: partition.store.usage().await?,
+                holes: partition.store.holes(),
+            });
+        }
+        let (topic, config) = (self.inner.name.clone(), self.inner.config.clone());
+        Ok(TopicDescription { topic, config, partitions })
+    }
+
+    pub(super) fn partitions(&self) -> &[Arc<Partition>] {
+        &self.inner.partitions
+    }
+
+    pub(super) fn partition(&self, number: u32) -> Result<&Arc<Partition>> {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        self.inner.partitions.get(place).ok_or_else(|| {
+            let (name, count) = (&self.inner.name, self.inner.config.partitions);
+            let why = format!("topic `{name}` has {count} partitions, no partition {number}");
+            Error::new(ErrorKind::Invalid, why)
+        })
+    }
+
+    fn choose(&self, message: &Message) -> u32 {
+        let count = self.partition_count();
+        match &message.key {
+            _ if count == 1 => 0,
+            Some(key) => partition_of_key(key, count),
+            None => self.inner.turn.fetch_add(1, Ordering::Relaxed) % count,
+        }
+    }
+
+    fn check_same_partition(&self, messages: &[Message]) -> Result<()> {
+        let count = self.partition_count();
+        let mut keys = messages.iter().filter_map(|message| message.key.as_ref());
+        let Some(first) = keys.next() else { return Ok(()) };
+        let partition = partition_of_key(first, count);
+        if keys.all(|key| partition_of_key(key, count) == partition) {
+            return Ok(());
+        }
+        let why = "keys of a batch belong to different partitions; append a batch for each";
+        Err(Error::new(ErrorKind::Invalid, why))
+    }
+}

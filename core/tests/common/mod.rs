@@ -1,0 +1,176 @@
+//! A store whose appends and syncs a test can hold, fail and count, over memory.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use msglog_core::store::{
+    Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
+    PartitionStore, ReadLimit, StoreInfo, Survives, Usage, Version,
+};
+use msglog_core::{Error, Msn, RecordBatch, Result, TopicPartition};
+use msglog_memory::MemoryStore;
+use tokio::sync::Semaphore;
+
+/// What a test controls, and what it can look at.
+#[derive(Debug)]
+pub(crate) struct Control {
+    /// A permit lets one sync through; closed lets all through.
+    pub(crate) syncs: Semaphore,
+    pub(crate) sync_count: AtomicU64,
+    pub(crate) append_count: AtomicU64,
+    pub(crate) batch_count: AtomicU64,
+    next_append: Mutex<Option<Error>>,
+    next_sync: Mutex<Option<Error>>,
+}
+
+impl Control {
+    pub(crate) fn fail_next_append(&self, error: Error) {
+        *self.next_append.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn fail_next_sync(&self, error: Error) {
+        *self.next_sync.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn let_all_syncs_through(&self) {
+        self.syncs.add_permits(1_000_000);
+    }
+
+    pub(crate) fn synced(&self) -> u64 {
+        self.sync_count.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ControlledStore {
+    memory: MemoryStore,
+    control: Arc<Control>,
+}
+
+impl ControlledStore {
+    /// Every sync waits until the test lets it through.
+    pub(crate) fn held() -> (Arc<Self>, Arc<Control>) {
+        let control = Arc::new(Control {
+            syncs: Semaphore::new(0),
+            sync_count: AtomicU64::new(0),
+            append_count: AtomicU64::new(0),
+            batch_count: AtomicU64::new(0),
+            next_append: Mutex::default(),
+            next_sync: Mutex::default(),
+        });
+        let store = Self { memory: MemoryStore::new(), control: control.clone() };
+        (Arc::new(store), control)
+    }
+
+    pub(crate) fn free() -> (Arc<Self>, Arc<Control>) {
+        let (store, control) = Self::held();
+        control.let_all_syncs_through();
+        (store, control)
+    }
+}
+
+#[async_trait]
+impl MessageStore for ControlledStore {
+    fn info(&self) -> StoreInfo {
+        self.memory.info()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.memory.capabilities();
+        // So that every level can be asked for.
+        capabilities.append_survives = Survives::Os;
+        capabilities
+    }
+
+    async fn open(
+        &self,
+        partition: &TopicPartition,
+        options: OpenOptions,
+    ) -> Result<Arc<dyn PartitionStore>> {
+        let inner = self.memory.open(partition, options).await?;
+        let durable = Mutex::new(inner.bounds().next_msn);
+        Ok(Arc::new(ControlledPartition { inner, durable, control: self.control.clone() }))
+    }
+
+    async fn partitions(&self) -> Result<Vec<TopicPartition>> {
+        self.memory.partitions().await
+    }
+
+    async fn remove(&self, partition: &TopicPartition) -> Result<bool> {
+        self.memory.remove(partition).await
+    }
+
+    async fn load(&self, key: &DocumentKey) -> Result<Option<Document>> {
+        self.memory.load(key).await
+    }
+
+    async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
+        self.memory.save(key, value, expected).await
+    }
+
+    async fn discard(&self, key: &DocumentKey, expected: Expected) -> Result<bool> {
+        self.memory.discard(key, expected).await
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<DocumentKey>> {
+        self.memory.documents(prefix).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.memory.close().await
+    }
+}
+
+#[derive(Debug)]
+struct ControlledPartition {
+    inner: Arc<dyn PartitionStore>,
+    durable: Mutex<Msn>,
+    control: Arc<Control>,
+}
+
+#[async_trait]
+impl PartitionStore for ControlledPartition {
+    fn bounds(&self) -> Bounds {
+        let mut bounds = self.inner.bounds();
+        bounds.durable_msn = *self.durable.lock().unwrap();
+        bounds
+    }
+
+    async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
+        let failure = self.control.next_append.lock().unwrap().take();
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.control.append_count.fetch_add(1, Ordering::SeqCst);
+        self.control.batch_count.fetch_add(batches.len() as u64, Ordering::SeqCst);
+        self.inner.append(batches).await
+    }
+
+    async fn sync(&self) -> Result<Msn> {
+        let end = self.inner.bounds().next_msn;
+        self.control.syncs.acquire().await.unwrap().forget();
+        let failure = self.control.next_sync.lock().unwrap().take();
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.control.sync_count.fetch_add(1, Ordering::SeqCst);
+        *self.durable.lock().unwrap() = end;
+        Ok(end)
+    }
+
+    async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        self.inner.read(from, limit).await
+    }
+
+    async fn trim(&self, before: Msn) -> Result<Msn> {
+        self.inner.trim(before).await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.inner.usage().await
+    }
+}
