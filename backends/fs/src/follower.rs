@@ -78,7 +78,10 @@ impl Follower {
             options: &self.log.files.options,
             files: &self.log.files,
             epoch: i32::MAX,
-            trusts_zeros: !self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(FULL_LOOK_EVERY),
+            trusts_zeros: !self
+                .looks
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(FULL_LOOK_EVERY),
         };
         for _ in 0..LOOKS_MAX {
             match self.look(&opening, &mut last) {

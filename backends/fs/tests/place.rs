@@ -1,4 +1,9 @@
 //! The folder of a store: created, locked, refused, private; and what opening it costs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 

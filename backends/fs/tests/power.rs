@@ -1,4 +1,9 @@
 //! Power cuts, failed syncs and a full disk, on the simulated disk.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
