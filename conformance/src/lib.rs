@@ -26,6 +26,7 @@ pub mod case;
 pub mod cx;
 mod entry;
 mod failure;
+pub mod log_suite;
 pub mod marker;
 pub mod process;
 pub mod report;
@@ -44,7 +45,7 @@ pub use crate::suite::{Outcome, PATIENCE_VARIABLE, SEED_VARIABLE, Status, Suite}
 
 /// Every case of the suite, in the order of reports.
 pub fn cases() -> Vec<&'static Case> {
-    store_suite::GROUPS.iter().flat_map(|group| group.iter()).collect()
+    store_suite::GROUPS.iter().chain(log_suite::GROUPS).flat_map(|group| group.iter()).collect()
 }
 
 /// The case with this `group/name`.
