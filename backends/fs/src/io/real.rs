@@ -20,9 +20,18 @@ pub struct RealFs;
 #[derive(Debug)]
 struct RealFile(fs::File);
 
-/// The lock lives as long as the open file that carries it.
+/// A lock on an open file, given back when dropped.
 #[derive(Debug)]
-struct RealLock(#[expect(dead_code, reason = "held for its drop")] fs::File);
+struct RealLock(fs::File);
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is just being started shares it
+        // until it runs its own program, and would hold the lock for as long. Should this fail,
+        // the lock ends when the file is closed everywhere.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Lock for RealLock {}
 
