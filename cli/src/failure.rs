@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use msglog::ErrorKind;
 
@@ -70,12 +69,7 @@ fn exit_code_of(error: &msglog::Error) -> u8 {
 }
 
 fn has_io_cause(error: &msglog::Error) -> bool {
-    // A cause may come as itself or shared.
-    let shared = |cause: &(dyn StdError + 'static)| {
-        let cause = cause.downcast_ref::<Arc<dyn StdError + Send + Sync>>();
-        cause.is_some_and(|cause| cause.is::<io::Error>())
-    };
-    causes(error).any(|cause| cause.is::<io::Error>() || shared(cause))
+    causes(error).any(|cause| cause.is::<io::Error>())
 }
 
 fn causes(error: &msglog::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
