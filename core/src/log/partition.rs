@@ -174,12 +174,14 @@ impl Partition {
             self.fail(&error);
             return Err(error);
         }
-        group.progress.advance_written(group.next_msn);
         let synced = group.wants_sync() || self.level == Durability::Sync;
+        // Visible before it is acked: whoever has an ack reads what was acked.
+        if !synced {
+            self.publish(group.next_msn);
+        }
+        group.progress.advance_written(group.next_msn);
         if synced {
             self.sync_in_lane(&group).await?;
-        } else {
-            self.publish(group.next_msn);
         }
         Ok(synced)
     }
@@ -189,8 +191,8 @@ impl Partition {
             self.publish(group.next_msn);
         }
         let durable = self.sync_store().await?;
-        group.progress.advance_durable(durable);
         self.publish(durable);
+        group.progress.advance_durable(durable);
         Ok(())
     }
 
