@@ -49,7 +49,12 @@ async fn work(fs: &SimFs, dice: &mut Dice, background: bool, promise: &mut Promi
                 promise.trimmed = promise.trimmed.max(before);
                 partition.trim(Msn::new(before)).await.ok()?;
             }
-            1..6 => promise.synced = partition.sync().await.ok()?.get(),
+            1 => {
+                let from = dice.roll(next + 1);
+                promise.synced = promise.synced.min(from.saturating_sub(3));
+                promise.synced = partition.truncate(Msn::new(from)).await.ok()?.get();
+            }
+            2..6 => promise.synced = partition.sync().await.ok()?.get(),
             _ => {
                 let sizes: Vec<_> = (0..1 + dice.roll(4)).map(|_| 1 + dice.roll(3)).collect();
                 let mut base = next;
