@@ -208,3 +208,15 @@ fn blocking_log_keeps_the_same_promises_without_async_code() {
     log.close().unwrap();
     assert!(records.next().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn producer_reads_what_it_was_acked_for() {
+    let (store, _control) = ControlledStore::free();
+    let log = Log::builder().open(store).await.unwrap();
+    let topic = log.topic("orders").await.unwrap();
+    for _ in 0..2000 {
+        let msn = topic.append("x").await.unwrap().ack().await.unwrap();
+        let page = topic.read(0, msn, ReadLimit::default()).await.unwrap();
+        assert_eq!(page.records.len(), 1, "acked at {msn} and not visible");
+    }
+}

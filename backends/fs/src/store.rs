@@ -100,8 +100,7 @@ impl FsStore {
     /// What recovery did when this partition was opened; `None` when it is not open.
     pub fn recovery_report(&self, partition: &TopicPartition) -> Option<RecoveryReport> {
         let slot = lock(&self.shared.slots).get(partition).map(Arc::clone)?;
-        let report = lock(&slot).as_ref().map(Partition::report);
-        report
+        lock(&slot).as_ref().map(Partition::report)
     }
 }
 

@@ -175,25 +175,17 @@ impl Partition {
             return Err(error);
         }
         let synced = group.wants_sync() || self.level == Durability::Sync;
-        // Visible before it is acked: whoever has an ack reads what was acked.
-        if !synced {
+        // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
+        if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
         }
         group.progress.advance_written(group.next_msn);
         if synced {
-            self.sync_in_lane(&group).await?;
+            let durable = self.sync_store().await?;
+            self.publish(durable);
+            group.progress.advance_durable(durable);
         }
         Ok(synced)
-    }
-
-    async fn sync_in_lane(&self, group: &Group) -> Result<()> {
-        if self.options.read_unacked {
-            self.publish(group.next_msn);
-        }
-        let durable = self.sync_store().await?;
-        self.publish(durable);
-        group.progress.advance_durable(durable);
-        Ok(())
     }
 
     /// Syncs what is written, for levels that do not wait for it.

@@ -106,6 +106,11 @@ impl SimFs {
         state.era += 1;
     }
 
+    /// Makes everything survive that is there now.
+    pub fn sync_everything(&self) {
+        self.state().disk.sync();
+    }
+
     /// Lets the power go after `changes` more changes: every call fails from then until `crash`.
     pub fn cut_power_after(&self, changes: u64) {
         self.state().changes_left = Some(changes);
