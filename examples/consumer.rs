@@ -2,6 +2,8 @@
 //!
 //! A consumer commits how far it is, goes away in the middle, and goes on where it left off.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use futures::StreamExt;
 use msglog::{Log, MsgLog, Result};
 

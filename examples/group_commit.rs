@@ -2,6 +2,8 @@
 //!
 //! Many tasks append at `Sync`, each waiting for its ack; one sync serves all that gathered.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::time::Instant;
 
 use msglog::{MsgLog, Result};

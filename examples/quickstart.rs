@@ -2,6 +2,8 @@
 //!
 //! Appends, waits for the acks, reads back, tails, drops the log without closing it, and reopens.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use futures::StreamExt;
 use msglog::{MsgLog, Msn, ReadLimit, Record, Result};
 

@@ -2,6 +2,8 @@
 //!
 //! A tail from history to live: one task appends, another sees every record once, in order.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use futures::StreamExt;
 use msglog::{MsgLog, Msn, Result};
 
