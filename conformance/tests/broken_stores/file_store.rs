@@ -1,9 +1,9 @@
 //! A correct store in one journal file, and the switches that break it on purpose.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions as OpenFile, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use crate::journal::Journal;
 pub(crate) enum FileFault {
     None,
     NoSync,
+    ForgetsToSync,
     NoSaveSync,
     NoFolderSync,
     KeepsTornTail,
@@ -47,13 +48,22 @@ pub(crate) enum FileFault {
 pub(crate) struct Switches {
     fault: FileFault,
     pub(crate) ownership: Ownership,
+    journal: PathBuf,
     full: AtomicBool,
     sync_fails: AtomicBool,
+    /// How many bytes of the journal the device has.
+    durable: AtomicU64,
 }
 
 impl Switches {
-    pub(crate) fn new(fault: FileFault, ownership: Ownership) -> Self {
-        Self { fault, ownership, full: AtomicBool::default(), sync_fails: AtomicBool::default() }
+    pub(crate) fn new(fault: FileFault, ownership: Ownership, folder: &Path) -> Self {
+        let (full, sync_fails) = (AtomicBool::default(), AtomicBool::default());
+        let (journal, durable) = (folder.join("journal"), AtomicU64::default());
+        Self { fault, ownership, journal, full, sync_fails, durable }
+    }
+
+    pub(crate) fn is_durable_to(&self, end: u64) {
+        self.durable.store(end, Ordering::Release);
     }
 
     pub(crate) fn fault(&self) -> FileFault {
@@ -82,6 +92,19 @@ impl Faults for Switches {
     async fn heal(&self) {
         self.full.store(false, Ordering::Release);
         self.sync_fails.store(false, Ordering::Release);
+    }
+
+    /// Not where the sync audit alone must find what is wrong.
+    fn can_cut_power(&self) -> bool {
+        self.fault != FileFault::NoSync
+    }
+
+    async fn cut_power(&self, seed: u64) {
+        let journal = OpenFile::new().write(true).open(&self.journal).unwrap();
+        let (end, durable) =
+            (journal.metadata().unwrap().len(), self.durable.load(Ordering::Acquire));
+        let kept = durable + seed % (end.saturating_sub(durable) + 1);
+        journal.set_len(kept).unwrap();
     }
 }
 
@@ -128,7 +151,7 @@ impl Session {
                 Ownership::Takeover => epoch = raise_epoch(folder)?,
                 _ => lock(folder, &journal, fault)?,
             }
-            let frames = journal.recover(fault).map_err(|cause| io("recover", cause))?;
+            let frames = journal.recover(fault, &switches).map_err(|cause| io("recover", cause))?;
             let frames = frames.ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "synced bytes of the journal are damaged")
             })?;

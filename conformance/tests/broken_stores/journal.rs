@@ -49,7 +49,11 @@ impl Journal {
     }
 
     /// All whole frames; what is torn behind them is cut off. `None` when synced bytes are damaged.
-    pub(crate) fn recover(&mut self, fault: FileFault) -> Result<Option<Vec<Frame>>, IoError> {
+    pub(crate) fn recover(
+        &mut self,
+        fault: FileFault,
+        switches: &Switches,
+    ) -> Result<Option<Vec<Frame>>, IoError> {
         let mut all = Vec::new();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.read_to_end(&mut all)?;
@@ -67,6 +71,7 @@ impl Journal {
             self.file.set_len(end)?;
         }
         self.file.sync_all()?;
+        switches.is_durable_to(self.end);
         self.synced = self.end;
         Ok(Some(frames))
     }
@@ -125,8 +130,9 @@ impl Journal {
         if switches.sync_fails() {
             return Err(IoError::other("the device failed"));
         }
-        if switches.fault() != skip {
+        if switches.fault() != skip && switches.fault() != FileFault::ForgetsToSync {
             self.file.sync_data()?;
+            switches.is_durable_to(self.end);
         }
         self.synced = self.end;
         Ok(())

@@ -636,6 +636,12 @@ const CRASHES: &[Row] = &[
     ),
     file(F::NoSync, "sync does not sync", "power/sync_reaches_the_device", "not synced between"),
     file(
+        F::ForgetsToSync,
+        "nothing is synced before the store is opened again",
+        "power/power_cut_keeps_what_was_synced",
+        "after power cut",
+    ),
+    file(
         F::NoSaveSync,
         "save does not sync",
         "power/save_reaches_the_device",
