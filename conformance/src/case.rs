@@ -90,6 +90,8 @@ pub enum Need {
     SyncSurvives(Survives),
     /// `append` does not survive a power cut, so that there is something for `sync` to do.
     AppendWeakerThanPower,
+    /// `append` survives less than the end of the process.
+    AppendWeakerThanOs,
     /// Nothing survives the store value.
     NothingSurvives,
     /// `exact_trim` is claimed.
@@ -138,6 +140,7 @@ impl Need {
             Self::AppendSurvives(least) => has.append_survives >= least,
             Self::SyncSurvives(least) => has.sync_survives >= least,
             Self::AppendWeakerThanPower => has.append_survives < Survives::Power,
+            Self::AppendWeakerThanOs => has.append_survives < Survives::Os,
             Self::NothingSurvives => has.sync_survives == Survives::None,
             Self::ExactTrim => has.exact_trim,
             Self::Truncate => has.truncate,
@@ -167,6 +170,7 @@ impl Need {
             Self::AppendSurvives(least) => format!("append does not claim to survive {least:?}"),
             Self::SyncSurvives(least) => format!("sync does not claim to survive {least:?}"),
             Self::AppendWeakerThanPower => "append alone claims to survive a power cut".into(),
+            Self::AppendWeakerThanOs => "append claims to survive the process".into(),
             Self::NothingSurvives => "something survives the store value".into(),
             Self::ExactTrim => "exact_trim is not claimed".into(),
             Self::Truncate => "truncate is not claimed".into(),

@@ -1,7 +1,7 @@
 //! The log for programs without async code: the same calls, each waiting for its answer.
 //!
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
-//! panics where the runtime forbids that: use [`log`](crate::log) there.
+//! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
 use std::future::Future;
 use std::ops::Range;

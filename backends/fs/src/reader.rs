@@ -42,6 +42,18 @@ struct Cursor<'a> {
 impl Log {
     /// Whole batches from the one that holds `from`, or the next one there is.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        loop {
+            let before = self.bounds().first_msn;
+            match self.try_read(from, limit) {
+                // A trim has taken the file away: what it has left is read instead.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && self.bounds().first_msn > before => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn try_read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
         self.usable()?;
         let bounds = self.bounds();
         let from = from.max(bounds.first_msn);
@@ -164,7 +176,9 @@ impl Cursor<'_> {
         let count = read_full(self.file.as_ref(), &mut buffer, self.offset)?;
         buffer.truncate(count);
         if (count as u64) < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            // A follower looks again at what its writer has taken back.
+            let why = "the segment is shorter than what was known of it";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         Ok(buffer.into())
     }

@@ -46,6 +46,8 @@ pub enum Job {
         /// How long it pauses after each append, in microseconds.
         pause_micros: u64,
     },
+    /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
+    AppendToLog,
     /// Like `Append`, and trims in between, saying `T <first MSN>`.
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.

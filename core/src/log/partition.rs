@@ -174,24 +174,18 @@ impl Partition {
             self.fail(&error);
             return Err(error);
         }
-        group.progress.advance_written(group.next_msn);
         let synced = group.wants_sync() || self.level == Durability::Sync;
-        if synced {
-            self.sync_in_lane(&group).await?;
-        } else {
+        // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
+        if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
+        }
+        group.progress.advance_written(group.next_msn);
+        if synced {
+            let durable = self.sync_store().await?;
+            self.publish(durable);
+            group.progress.advance_durable(durable);
         }
         Ok(synced)
-    }
-
-    async fn sync_in_lane(&self, group: &Group) -> Result<()> {
-        if self.options.read_unacked {
-            self.publish(group.next_msn);
-        }
-        let durable = self.sync_store().await?;
-        group.progress.advance_durable(durable);
-        self.publish(durable);
-        Ok(())
     }
 
     /// Syncs what is written, for levels that do not wait for it.

@@ -21,6 +21,7 @@ impl Partition {
     pub(super) async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Page> {
         let mut page = Page { records: Vec::new(), next_msn: from };
         let end = self.readable_end();
+        let mut looked_at = None;
         while page.records.is_empty() {
             if page.next_msn >= end {
                 page.next_msn = end;
@@ -28,8 +29,14 @@ impl Partition {
             }
             let batches = self.store.read(page.next_msn, limit).await?;
             if batches.is_empty() {
-                page.next_msn = self.fresh_bounds().await?.next_msn;
-                return Ok(page);
+                let next_msn = self.fresh_bounds().await?.next_msn;
+                if next_msn <= page.next_msn || looked_at == Some(next_msn) {
+                    page.next_msn = next_msn;
+                    return Ok(page);
+                }
+                // It may have come since that read: only another one proves that nothing is there.
+                looked_at = Some(next_msn);
+                continue;
             }
             let before = page.next_msn;
             for batch in &batches {

@@ -150,6 +150,15 @@ impl Node {
         }
     }
 
+    fn sync_all(&self) {
+        self.sync();
+        let children: Vec<Self> = match &*self.content() {
+            Content::File { .. } => Vec::new(),
+            Content::Dir { live, .. } => live.values().cloned().collect(),
+        };
+        children.iter().for_each(Self::sync_all);
+    }
+
     fn used(&self) -> u64 {
         let children: Vec<Self> = match &*self.content() {
             Content::File { live, .. } => return live.len() as u64,
@@ -277,6 +286,10 @@ impl Disk {
                 Ok(live.iter().map(|(name, node)| (name.clone(), node.is_dir())).collect())
             }
         }
+    }
+
+    pub(super) fn sync(&self) {
+        self.root.sync_all();
     }
 
     pub(super) fn used(&self) -> u64 {
