@@ -99,6 +99,13 @@ pub trait File: Debug + Send + Sync {
     /// Reads at an offset; may be short, and answers 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// As [`read_at`](Self::read_at), but only what is in memory already: `WouldBlock` where the
+    /// device would have to be waited for, and where that cannot be told.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = (buffer, offset);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes at an offset; may be short.
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
