@@ -152,17 +152,23 @@ fn partitions_share_the_threads_of_the_runtime_however_few() {
         let log = open(root.path(), Durability::Os).await.unwrap();
         let busy = log.topic("busy").await.unwrap();
         let other = log.topic("other").await.unwrap();
+        // Some thousand in flight, so that the thread finds the partition busy at every look.
         let producer = tokio::spawn(async move {
-            loop {
-                if busy.append("x").await.is_err() {
+            let mut acks = std::collections::VecDeque::new();
+            while let Ok(appended) = busy.append(vec![0; 10_000]).await {
+                acks.push_back(appended.ack());
+                if acks.len() > 2000 && acks.pop_front().unwrap().await.is_err() {
                     return;
                 }
             }
         });
-        for _ in 0..5 {
-            let appended = other.append("y").await.unwrap().ack();
-            tokio::time::timeout(Duration::from_secs(20), appended).await.unwrap().unwrap();
-        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let served = async {
+            for _ in 0..5 {
+                other.append("y").await.unwrap().ack().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), served).await.unwrap();
         producer.abort();
         log.close().await.unwrap();
     });
