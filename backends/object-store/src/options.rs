@@ -26,6 +26,9 @@ pub struct BucketOptions {
     pub survives: Survives,
     /// How long a sync waits for company while another request is in flight (20 ms).
     pub linger: Duration,
+    /// How long appended batches wait when nobody syncs them, so that readers elsewhere see them
+    /// (500 ms).
+    pub flush_interval: Duration,
     /// How many bytes are sent without lingering (8 MiB).
     pub flush_bytes: usize,
     /// How many commit objects may be under way, at most [`PIPELINE_DEPTH_MAX`] (8).
@@ -73,6 +76,7 @@ impl Default for BucketOptions {
             root: String::new(),
             survives: Survives::None,
             linger: Duration::from_millis(20),
+            flush_interval: Duration::from_millis(500),
             flush_bytes: 8 << 20,
             pipeline_depth: 8,
             commits_per_second_max: None,

@@ -51,12 +51,13 @@ impl PartitionStore for BucketPartition {
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
         self.core().admit().await?;
-        let full = {
+        let wakes = {
             let mut state = self.core().lock_to_write()?;
+            let first = state.gather.since.is_none();
             state.append(self.id, batches)?;
-            state.gather.bytes >= self.core().options.flush_bytes
+            first || state.gather.bytes >= self.core().options.flush_bytes
         };
-        if full {
+        if wakes {
             self.core().wake.notify_one();
         }
         Ok(())

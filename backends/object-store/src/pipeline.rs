@@ -100,8 +100,11 @@ enum Decision {
 fn may_send(state: &State, core: &Core) -> Decision {
     let options = &core.options;
     let full = state.gather.bytes >= options.flush_bytes;
-    let Some(since) = state.gather.wanted_since.or(full.then(Instant::now)) else {
-        return Decision::Wait;
+    let unasked = state.gather.since.map(|since| since + options.flush_interval);
+    let unasked_due = unasked.filter(|at| *at <= Instant::now());
+    let wanted = state.gather.wanted_since.or(full.then(Instant::now)).or(unasked_due);
+    let Some(since) = wanted else {
+        return unasked.map_or(Decision::Wait, Decision::WaitUntil);
     };
     if let (Some(rate), Some(sent_at)) = (options.commits_per_second_max, state.sent_at) {
         let at = sent_at + Duration::from_secs_f64(1.0 / rate);

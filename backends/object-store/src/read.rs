@@ -53,8 +53,15 @@ pub(crate) async fn read(
 ) -> Result<Vec<RecordBatch>> {
     let mut from = from;
     let mut tries = 0;
+    let mut looked = core.access == Access::Write;
     loop {
         let (at, extents, ahead) = match plan(core, id, from, limit)? {
+            // The end, as far as is known: the writer may have gone on.
+            Plan::Done(batches) if batches.is_empty() && !looked => {
+                looked = true;
+                core.follow(true).await?;
+                continue;
+            }
             Plan::Done(batches) => return Ok(batches),
             Plan::Fetch { from, extents, ahead } => (from, extents, ahead),
         };

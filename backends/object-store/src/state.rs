@@ -64,6 +64,8 @@ pub(crate) struct Gather {
     pub(crate) batches: BTreeMap<u64, Vec<RecordBatch>>,
     pub(crate) events: Vec<Event>,
     pub(crate) bytes: usize,
+    /// Since when there is something.
+    pub(crate) since: Option<Instant>,
     /// Since when somebody waits for it to be durable.
     pub(crate) wanted_since: Option<Instant>,
 }
@@ -144,6 +146,7 @@ impl State {
             tail.batches.push_back(batch.clone());
         }
         if !batches.is_empty() {
+            self.gather.since.get_or_insert_with(Instant::now);
             self.gather.batches.entry(id).or_default().extend(batches);
         }
         Ok(())
@@ -166,6 +169,11 @@ impl State {
         }
         self.gather.wanted_since.get_or_insert_with(Instant::now);
         self.sent + 1
+    }
+
+    /// Whether a change of this document is under way.
+    pub(crate) fn is_changing(&self, key: &DocumentKey) -> bool {
+        self.ahead.contains_key(key)
     }
 
     /// Checks a document's state, changes that are under way included.

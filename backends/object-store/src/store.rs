@@ -59,6 +59,26 @@ impl BucketStore {
         Ok(Self { session: Arc::new(Session(core)) })
     }
 
+    /// Opens a folder in which every object is a file; what is acked survives a power cut.
+    ///
+    /// Sets the options' scheme, location and what they survive.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_folder(
+        folder: impl AsRef<std::path::Path>,
+        mut options: BucketOptions,
+        access: Access,
+    ) -> Result<Self> {
+        let folder = folder.as_ref();
+        options.scheme = "file+object";
+        options.location = folder.display().to_string();
+        options.survives = Survives::Power;
+        let storage = crate::url::local(folder, access)?;
+        Self::open(storage, options, access).await
+    }
+
     /// Merges what is worth it, writes a checkpoint, and deletes what has not been needed for
     /// [`grace`](BucketOptions::grace); for when the background does not.
     ///
@@ -81,6 +101,18 @@ impl BucketStore {
     fn handle(&self, state: &State, id: u64) -> Result<Arc<dyn PartitionStore>> {
         let opened = state.bounds(id).ok_or_else(crate::state::removed)?;
         Ok(Arc::new(BucketPartition { session: self.session.clone(), id, opened }))
+    }
+
+    /// Waits for the change that a conflict is about, so that whoever loads then sees it.
+    async fn settled(&self, key: &DocumentKey, expected: Expected) -> Result<()> {
+        let group = {
+            let mut state = self.core().lock_to_write()?;
+            if !state.is_changing(key) || state.check_expected(key, expected).is_ok() {
+                return Ok(());
+            }
+            state.want()
+        };
+        self.core().durable(group).await
     }
 
     fn create(&self, name: &TopicPartition, first: Msn) -> Result<(u64, u64)> {
@@ -171,13 +203,15 @@ impl MessageStore for BucketStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
+        if value.len() > DOCUMENT_BYTES_MAX {
+            drop(self.core().lock_to_write()?);
+            let bytes = value.len();
+            let why = format!("document of {bytes} bytes; the limit is {DOCUMENT_BYTES_MAX}");
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        self.settled(key, expected).await?;
         let (version, group) = {
             let mut state = self.core().lock_to_write()?;
-            if value.len() > DOCUMENT_BYTES_MAX {
-                let bytes = value.len();
-                let why = format!("document of {bytes} bytes; the limit is {DOCUMENT_BYTES_MAX}");
-                return Err(Error::new(ErrorKind::TooLarge, why));
-            }
             state.check_expected(key, expected)?;
             state.versions += 1;
             let version = state.versions;
@@ -191,6 +225,7 @@ impl MessageStore for BucketStore {
     }
 
     async fn discard(&self, key: &DocumentKey, expected: Expected) -> Result<bool> {
+        self.settled(key, expected).await?;
         let group = {
             let mut state = self.core().lock_to_write()?;
             if !state.check_expected(key, expected)? {

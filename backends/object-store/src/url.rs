@@ -1,6 +1,7 @@
 //! Opening by URL: `file+object:///folder`, `memory+object:name`, `s3://`, `gs://` and `az://`.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -24,11 +25,12 @@ pub use self::cloud::S3Factory;
 use crate::{BucketOptions, BucketStore};
 
 /// Query keys that every scheme takes.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "cache_bytes",
     "checkpoint_commits",
     "commits_per_second_max",
     "flush_bytes",
+    "flush_interval_ms",
     "follow_interval_ms",
     "give_up_after_ms",
     "grace_ms",
@@ -79,27 +81,25 @@ impl StoreFactory for FolderFactory {
             let why = "a folder is named by its absolute path: `file+object:///var/lib/orders`";
             return Err(Error::new(ErrorKind::Invalid, why));
         }
-        options.scheme = "file+object";
-        options.location.clone_from(&folder);
-        options.survives = Survives::Power;
         if url.value("follow_interval_ms").is_none() {
             options.follow_interval = Duration::ZERO;
         }
-        let storage = local(&folder, access)?;
-        Ok(Arc::new(BucketStore::open(storage, options, access).await?))
+        Ok(Arc::new(BucketStore::open_folder(folder, options, access).await?))
     }
 }
 
-fn local(folder: &str, access: Access) -> Result<Arc<dyn ObjectStore>> {
-    let failed = |cause| Error::from_io(format!("open folder {folder}"), cause);
+/// The files below a folder as objects, each synced before it is named.
+pub(crate) fn local(folder: &Path, access: Access) -> Result<Arc<dyn ObjectStore>> {
+    let shown = folder.display();
+    let failed = |cause| Error::from_io(format!("open folder {shown}"), cause);
     if access == Access::Write {
         std::fs::create_dir_all(folder).map_err(failed)?;
-    } else if !std::path::Path::new(folder).is_dir() {
-        let why = format!("there is no folder {folder}");
+    } else if !folder.is_dir() {
+        let why = format!("there is no folder {shown}");
         return Err(Error::new(ErrorKind::NotFound, why));
     }
     let storage = LocalFileSystem::new_with_prefix(folder).map_err(|cause| {
-        Error::new(ErrorKind::Invalid, format!("{folder} is no folder for objects"))
+        Error::new(ErrorKind::Invalid, format!("{shown} is no folder for objects"))
             .with_source(cause)
     })?;
     Ok(Arc::new(storage.with_fsync(true)))
@@ -165,6 +165,7 @@ fn tuning(url: &StoreUrl, own: &[&str]) -> Result<BucketOptions> {
     set(url, "segment_bytes", &mut options.segment_bytes)?;
     set(url, "tail_bytes", &mut options.tail_bytes)?;
     set(url, "unsynced_bytes_max", &mut options.unsynced_bytes_max)?;
+    set_millis(url, "flush_interval_ms", &mut options.flush_interval)?;
     set_millis(url, "follow_interval_ms", &mut options.follow_interval)?;
     set_millis(url, "give_up_after_ms", &mut options.give_up_after)?;
     set_millis(url, "grace_ms", &mut options.grace)?;
