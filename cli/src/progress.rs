@@ -20,7 +20,7 @@ pub(crate) fn bar(length: Option<u64>, unit: Unit, stdout_is_busy: bool) -> Prog
     };
     let template = match unit {
         Unit::Bytes => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        Unit::Records => "{bar:30} {human_pos}/{human_len} records {per_sec} {eta}",
+        Unit::Records => "{bar:30} {human_pos}/{human_len} records {eta}",
     };
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template(template) {

@@ -32,6 +32,21 @@ pub trait Backend: Send + Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn name(&self) -> &str {
+        self.as_ref().name()
+    }
+
+    async fn provision(&self, case: &Case) -> Provision {
+        self.as_ref().provision(case).await
+    }
+
+    async fn attach(&self, address: &str) -> Result<Box<dyn Instance>> {
+        self.as_ref().attach(address).await
+    }
+}
+
 /// What provisioning a place came to.
 pub enum Provision {
     /// Here it is.

@@ -220,3 +220,30 @@ async fn producer_reads_what_it_was_acked_for() {
         assert_eq!(page.records.len(), 1, "acked at {msn} and not visible");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_beside_a_writer_pass_over_nothing() {
+    const RECORDS: u64 = 20_000;
+    let place = MemoryPlace::new();
+    let store = std::sync::Arc::new(place.open(Access::Write).unwrap());
+    let writer = Log::builder().open(store).await.unwrap();
+    let topic = writer.topic("orders").await.unwrap();
+    let store = std::sync::Arc::new(place.open(Access::Read).unwrap());
+    let reader = Log::builder().access(Access::Read).open(store).await.unwrap();
+    let seen = reader.topic("orders").await.unwrap();
+    let writing = tokio::spawn(async move {
+        for _ in 0..RECORDS {
+            topic.append("a").await.unwrap().ack().await.unwrap();
+        }
+    });
+    let mut next = Msn::ZERO;
+    while next < Msn::new(RECORDS) {
+        let page = seen.read(0, next, ReadLimit::default()).await.unwrap();
+        for record in &page.records {
+            assert_eq!(record.msn, next);
+            next = next.plus(1);
+        }
+        assert_eq!(page.next_msn, next, "an empty page moves nowhere here");
+    }
+    writing.await.unwrap();
+}

@@ -109,6 +109,9 @@ impl Follower {
             return Ok(false);
         }
         let extent = tail.extent();
+        if self.log.files.file(tail)?.len()? < extent.end {
+            return Ok(false);
+        }
         let first = listed.first().copied().unwrap_or_default();
         if listed.last() == Some(&tail.base) && opening.trusts_zeros && self.is_quiet(tail)? {
             self.forget_trimmed(first);

@@ -56,6 +56,7 @@ mod scan;
 mod segment;
 mod store;
 mod survey;
+mod truncate;
 mod write;
 mod writer;
 

@@ -126,6 +126,11 @@ impl PartitionStore for Partition {
         self.log().holes()
     }
 
+    async fn truncate(&self, from: Msn) -> Result<Msn> {
+        let writer = self.writer()?;
+        blocking(move || writer.truncate(from)).await
+    }
+
     async fn find(&self, timestamp: Timestamp) -> Result<Msn> {
         let partition = self.clone();
         blocking(move || {

@@ -101,6 +101,13 @@ impl Segment {
         self.sealed.store(true, Ordering::Release);
     }
 
+    /// Makes it the segment that is being written again, filled so far.
+    pub(crate) fn reopen(&self, extent: Extent, index: Index) {
+        self.sealed.store(false, Ordering::Release);
+        *lock(&self.index) = index;
+        self.set_extent(extent);
+    }
+
     /// Takes note of the batch at `offset`.
     pub(crate) fn note(&self, batch: &RecordBatch, offset: u64, options: &FsOptions) {
         lock(&self.index).push(batch, offset, options.index_interval_bytes);

@@ -253,6 +253,7 @@ impl MessageStore for FsStore {
         capabilities.shared_readers = true;
         capabilities.shared_documents = true;
         capabilities.tail_signal = TailSignal::Poll;
+        capabilities.truncate = true;
         capabilities.find = true;
         let batch_bytes_max = self.shared.options().batch_bytes_max();
         capabilities.batch_bytes_max = usize::try_from(batch_bytes_max).unwrap_or(usize::MAX);

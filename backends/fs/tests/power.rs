@@ -49,7 +49,12 @@ async fn work(fs: &SimFs, dice: &mut Dice, background: bool, promise: &mut Promi
                 promise.trimmed = promise.trimmed.max(before);
                 partition.trim(Msn::new(before)).await.ok()?;
             }
-            1..6 => promise.synced = partition.sync().await.ok()?.get(),
+            1 => {
+                let from = dice.roll(next + 1);
+                promise.synced = promise.synced.min(from.saturating_sub(3));
+                promise.synced = partition.truncate(Msn::new(from)).await.ok()?.get();
+            }
+            2..6 => promise.synced = partition.sync().await.ok()?.get(),
             _ => {
                 let sizes: Vec<_> = (0..1 + dice.roll(4)).map(|_| 1 + dice.roll(3)).collect();
                 let mut base = next;
@@ -94,13 +99,17 @@ async fn survive(seed: u64, background: bool) {
     let mut dice = Dice(seed);
     let mut promise = Promise::default();
     for life in 0..6 {
-        let cut = match dice.roll(3) {
+        let cut = match dice.roll(4) {
             0 => dice.roll(30),
+            // Not the power but the process ends: the next life begins with what is not synced.
+            1 => u64::MAX,
             _ => dice.roll(400),
         };
         fs.cut_power_after(cut);
         let _ = work(&fs, &mut dice, background, &mut promise).await;
-        fs.crash(seed.wrapping_mul(31).wrapping_add(life));
+        if cut < u64::MAX {
+            fs.crash(seed.wrapping_mul(31).wrapping_add(life));
+        }
     }
     let (_store, partition) = open_sim(&fs, small(2048)).await.unwrap();
     check(&partition, &mut promise).await;

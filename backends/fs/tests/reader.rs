@@ -222,3 +222,47 @@ async fn reader_of_a_removed_partition_is_told() {
     let error = reader.refresh().await.unwrap_err();
     assert_eq!(error.kind(), msglog_core::ErrorKind::NotFound);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_the_writing_store_see_no_gap_while_it_rolls_and_trims() {
+    let fs = SimFs::new();
+    let mut options = small(2048);
+    options.background = true;
+    options.open_files_max = 4;
+    let (store, writer) = open_sim(&fs, options).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (partition, done) = (Arc::clone(&writer), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut from = Msn::ZERO;
+            loop {
+                let last = done.load(Ordering::Acquire);
+                let first = partition.bounds().first_msn;
+                let batches = partition.read(from, ReadLimit::bytes(700)).await.unwrap();
+                for batch in &batches {
+                    let trimmed = batch.base_msn() <= partition.bounds().first_msn;
+                    assert!(
+                        batch.base_msn() == from || (trimmed && from < first.max(batch.base_msn()))
+                    );
+                    from = batch.next_msn();
+                }
+                msns_of(&batches);
+                if last && batches.is_empty() {
+                    return from;
+                }
+            }
+        })
+    };
+    for round in 0..3000_u64 {
+        append(&writer, 1 + round % 4).await;
+        match round % 40 {
+            0 => drop(writer.trim(Msn::new(writer.bounds().next_msn.get() / 2)).await.unwrap()),
+            n if n % 5 == 0 => drop(writer.sync().await.unwrap()),
+            _ => {}
+        }
+    }
+    done.store(true, Ordering::Release);
+    assert_eq!(reader.await.unwrap(), writer.bounds().next_msn);
+    assert!(writer.holes().is_empty());
+    assert!(store.open_files() <= 4);
+}

@@ -155,3 +155,53 @@ fn input_that_cannot_be_read_creates_no_store() {
     place.run("produce", &["lines", "/"]).fails_with(1, "folder");
     assert!(!exists(&place.path()));
 }
+
+/// A store of 1000 lines in batches of ten, after a clean close.
+fn thousand() -> Place {
+    let place = Place::new();
+    let lines: String = (0..1000).map(|n| format!("{n}\n")).collect();
+    place.produce(&["lines", "--batch-lines", "10"], lines.as_bytes());
+    place
+}
+
+/// Asserts that consume prints these lines, names what is lost, and that appending goes on.
+fn check_damaged(place: &Place, kept: impl Iterator<Item = u32>, lost: &str) {
+    let kept: String = kept.map(|n| format!("{n}\n")).collect();
+    let ran = place.run("consume", &["lines"]);
+    ran.fails_with(2, lost);
+    assert!(ran.stdout == kept.as_bytes(), "{lost}");
+    let acks = place.produce(&["lines", "--print-acks"], b"new\n").stdout;
+    assert_eq!(acks, b"1000\n", "no MSN is given twice");
+    let ran = place.run("consume", &["lines"]);
+    ran.fails_with(2, lost);
+    assert!(ran.stdout == (kept + "new\n").as_bytes(), "{lost}");
+}
+
+#[test]
+fn garbage_in_a_segment_loses_the_batch_it_hit_and_nothing_else() {
+    let place = thousand();
+    let segment = place.segment("lines");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].copy_from_slice(b"garbage!");
+    fs::write(&segment, bytes).unwrap();
+    check_damaged(&place, (0..500).chain(510..1000), "MSNs 500..510 of partition 0 are lost");
+}
+
+#[test]
+fn truncated_segment_loses_what_was_cut_and_nothing_else() {
+    let place = thousand();
+    let segment = place.segment("lines");
+    let bytes = fs::read(&segment).unwrap();
+    fs::write(&segment, &bytes[..bytes.len() / 2]).unwrap();
+    check_damaged(&place, 0..500, "MSNs 500..1000 of partition 0 are lost");
+}
+
+#[test]
+fn segment_of_nothing_but_garbage_is_lost_as_a_whole() {
+    let place = thousand();
+    let segment = place.segment("lines");
+    let length = fs::read(&segment).unwrap().len();
+    fs::write(&segment, crate::run::random_bytes(3, length)).unwrap();
+    check_damaged(&place, 0..0, "MSNs 0..1000 of partition 0 are lost");
+}

@@ -132,13 +132,13 @@ async fn check_served(
     what: &str,
 ) -> CaseResult<Option<Msn>> {
     let mut next = there.bounds().first_msn;
-    let holes = there.holes();
     loop {
         let Ok(page) = there.read(next, msglog_core::store::ReadLimit::bytes(1)).await else {
             return Ok(None);
         };
         let Some(batch) = page.first() else {
             // What is lost at the end may be named too.
+            let holes = there.holes();
             let named = holes.iter().filter(|hole| hole.start <= next).map(|hole| hole.end).max();
             return Ok(Some(named.unwrap_or(next).max(next)));
         };
@@ -148,6 +148,8 @@ async fn check_served(
             return Err(Failure::new(format!("{what}: a batch at {base} that nobody appended")));
         };
         ensure!(same(batch, original), "{what}: batch {base} is served with other bytes");
+        // Damage may be found only by the read that passes over it.
+        let holes = there.holes();
         for missing in next.get()..base.get() {
             let missing = Msn::new(missing);
             let named = holes.iter().any(|hole| hole.contains(&missing));

@@ -230,7 +230,9 @@ impl Session {
         if self.access == Access::Write && !inner.poisoned {
             self.sync(&mut inner, FileFault::NoSync)?;
         }
-        inner.journal = None;
+        // A child process may share the open file, and with it the lock.
+        let journal = inner.journal.take();
+        journal.map_or(Ok(()), |journal| journal.file().unlock()).map_err(|c| io("unlock", c))?;
         unlock(&self.folder, self.switches.fault());
         Ok(())
     }
@@ -240,6 +242,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         unlock(&self.folder, self.switches.fault());
         let journal = self.lock().journal.take();
+        if let Some(journal) = &journal {
+            let _ = journal.file().unlock();
+        }
         if self.switches.fault() == FileFault::LeaksFile {
             std::mem::forget(journal);
         }

@@ -12,6 +12,7 @@
 
 mod backends;
 mod contents;
+mod entry;
 mod file_partition;
 mod file_store;
 mod journal;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     if let Some(code) = process::serve_if_asked(backends::named) {
         return code;
     }
+    if let Some(code) = entry::run_if_asked() {
+        return code;
+    }
     // What the broken stores panic with is in the outcomes; here it would only be noise.
     std::panic::set_hook(Box::new(|_| {}));
     let mut trials: Vec<Trial> = rows().into_iter().map(caught).collect();
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     let others = cases().into_iter().filter(|case| case.id() != SYNC_CASE);
     trials.extend(others.map(|case| correct(&suite, case)));
     trials.extend(marked());
+    trials.extend(entry::trials());
     trials.push(Trial::test("table/page_is_what_the_table_says", page::check));
     trials.push(Trial::test("table/each_row_is_a_store_and_case_of_its_own", rows_are_distinct));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

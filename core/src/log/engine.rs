@@ -24,7 +24,7 @@ use crate::{
 /// The folder of documents that hold the topics' configurations.
 const TOPIC_DOCUMENTS: &str = "topics/";
 
-/// A log over a store. Cheap to clone; the last clone, topic or subscription lets the store go.
+/// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
 /// [`Durability::Sync`]; appends that wait then are answered with

@@ -34,6 +34,8 @@ struct State {
     room: Option<u64>,
     /// Syncs until one fails.
     syncs_until_failure: Option<u64>,
+    /// Every sync fails.
+    syncs_fail: bool,
     /// Incremented by each crash: open files of earlier times are dead.
     era: u64,
 }
@@ -60,6 +62,9 @@ impl State {
 
     fn sync(&mut self) -> io::Result<()> {
         self.change()?;
+        if self.syncs_fail {
+            return Err(io::Error::other("simulated sync failure"));
+        }
         match &mut self.syncs_until_failure {
             Some(0) => {
                 self.syncs_until_failure = None;
@@ -119,6 +124,11 @@ impl SimFs {
     /// Lets one sync fail after `syncs` more that succeed.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.state().syncs_until_failure = Some(syncs);
+    }
+
+    /// Lets every sync fail from now on, or none.
+    pub fn set_syncs_fail(&self, fail: bool) {
+        self.state().syncs_fail = fail;
     }
 
     /// Sets how many bytes all files may have together; `None` for endless.

@@ -1,6 +1,8 @@
 //! What the tests of the store share: stores, batches, and ways to look at both.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod damaged;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
