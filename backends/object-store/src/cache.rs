@@ -76,6 +76,18 @@ impl ChunkCache {
         Ok(whole.slice(start..end))
     }
 
+    /// Keeps a whole object that was fetched on the way.
+    pub(crate) fn keep(&self, path: &Path, whole: &Bytes) {
+        if whole.len() as u64 > self.chunk_bytes {
+            return;
+        }
+        let key = (path.clone(), 0);
+        let mut inner = self.lock();
+        // Whoever fetches it at this moment sets the same bytes.
+        let _ = inner.cell(&key).set(whole.clone());
+        inner.fetched(&key, whole.len(), self.bytes_max);
+    }
+
     /// Forgets the chunks of this range, so that the next read fetches them anew.
     pub(crate) fn forget(&self, path: &Path, range: &Range<u64>) {
         let mut inner = self.lock();

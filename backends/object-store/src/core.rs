@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use msglog_core::store::Access;
 use msglog_core::{Error, ErrorKind, Msn, Result};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use crate::bucket::Bucket;
 use crate::cache::ChunkCache;
 use crate::options::BucketOptions;
-use crate::recover::{commits_after, list_after, newest_checkpoint_seq, read_place, take_over};
+use crate::recover::{commits_following, list_after, newest_checkpoint_seq, read_place, take_over};
 use crate::state::State;
 use crate::stopwatch::Stopwatch;
 
@@ -23,6 +24,27 @@ pub(crate) struct Progress {
     pub(crate) acked: u64,
     pub(crate) failed: bool,
 }
+
+/// How a reader looks for what is new.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pace {
+    /// Not more often than the options say.
+    Slow,
+    Now,
+    /// At once, and whether the place has moved on without it.
+    Thorough,
+}
+
+/// When a reader last looked for what is new.
+#[derive(Debug)]
+struct Followed {
+    at: Option<Instant>,
+    /// And when it last made sure that nothing that it had not seen was deleted.
+    listed_at: Instant,
+}
+
+/// A reader that finds nothing new makes sure this often that it has not been left behind.
+const LIST_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -36,8 +58,8 @@ pub(crate) struct Core {
     pub(crate) wake: Notify,
     pub(crate) maintenance_due: Notify,
     pub(crate) progress: watch::Sender<Progress>,
-    /// Held while the place is looked at anew; when that was last.
-    following: tokio::sync::Mutex<Option<Instant>>,
+    /// Held while the place is looked at anew.
+    following: tokio::sync::Mutex<Followed>,
     /// Held while objects are merged or deleted.
     pub(crate) lane: tokio::sync::Mutex<crate::maintain::Unused>,
     pub(crate) holes: Mutex<BTreeMap<u64, Vec<Range<Msn>>>>,
@@ -52,10 +74,11 @@ impl Core {
         access: Access,
     ) -> Result<Arc<Self>> {
         let stopwatch = Stopwatch::new(options.clock.clone());
+        let cache = ChunkCache::new(options.chunk_bytes, options.cache_bytes);
         let state = match access {
-            Access::Read => State::new(read_place(&bucket).await?.0, stopwatch.now()),
+            Access::Read => State::new(read_place(&bucket, &cache).await?.0, stopwatch.now()),
             Access::Write => {
-                let taken = take_over(&bucket, &options, &stopwatch).await?;
+                let taken = take_over(&bucket, &cache, &options, &stopwatch).await?;
                 let mut state = State::new(taken.catalogue, taken.proof);
                 state.epoch = taken.epoch;
                 state.serial_until = taken.serial_until;
@@ -65,7 +88,7 @@ impl Core {
             }
         };
         Ok(Arc::new(Self {
-            cache: ChunkCache::new(options.chunk_bytes, options.cache_bytes),
+            cache,
             bucket,
             options,
             access,
@@ -74,7 +97,7 @@ impl Core {
             wake: Notify::new(),
             maintenance_due: Notify::new(),
             progress: watch::Sender::new(Progress::default()),
-            following: tokio::sync::Mutex::new(None),
+            following: tokio::sync::Mutex::new(Followed { at: None, listed_at: Instant::now() }),
             lane: tokio::sync::Mutex::default(),
             holes: Mutex::new(BTreeMap::new()),
             read_ahead: crate::read::ReadAhead::default(),
@@ -151,18 +174,18 @@ impl Core {
         state.failure.is_some() || state.closed
     }
 
-    /// Takes in what a writer elsewhere has committed; one call at a time, paced if asked for.
-    pub(crate) async fn follow(&self, paced: bool) -> Result<()> {
+    /// Takes in what a writer elsewhere has committed; one call at a time.
+    pub(crate) async fn follow(&self, pace: Pace) -> Result<()> {
         if self.access == Access::Write {
             return self.lock_open().map(drop);
         }
-        let mut last = self.following.lock().await;
-        if let (true, Some(last)) = (paced, *last) {
-            tokio::time::sleep_until(last + self.options.follow_interval).await;
+        let mut followed = self.following.lock().await;
+        if let (Pace::Slow, Some(at)) = (pace, followed.at) {
+            tokio::time::sleep_until(at + self.options.follow_interval).await;
         }
-        *last = Some(Instant::now());
+        followed.at = Some(Instant::now());
         let seq = self.lock_open()?.catalogue.seq;
-        let since = commits_after(&self.bucket, seq).await?;
+        let since = commits_following(&self.bucket, &self.cache, seq).await?;
         if !since.is_empty() {
             let mut state = self.lock_open()?;
             for (header, directory) in &since {
@@ -171,10 +194,15 @@ impl Core {
             state.follow_catalogue();
             return Ok(());
         }
+        let recently = followed.listed_at.elapsed() < LIST_INTERVAL.min(self.options.grace / 4);
+        if recently && pace != Pace::Thorough {
+            return Ok(());
+        }
         // Nothing that follows: a hole at the end, or the place has moved on without us.
+        followed.listed_at = Instant::now();
         let found = list_after(&self.bucket, seq).await?;
         if !found.is_empty() && newest_checkpoint_seq(&self.bucket).await? > seq {
-            let (catalogue, _) = read_place(&self.bucket).await?;
+            let (catalogue, _) = read_place(&self.bucket, &self.cache).await?;
             let mut state = self.lock_open()?;
             state.catalogue = catalogue;
             state.follow_catalogue();

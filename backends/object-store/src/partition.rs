@@ -9,7 +9,7 @@ use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::BATCH_BYTES_MAX;
 use crate::commit::Event;
-use crate::core::{Core, Session};
+use crate::core::{Core, Pace, Session};
 use crate::read;
 use crate::state::removed;
 
@@ -39,7 +39,7 @@ impl PartitionStore for BucketPartition {
     }
 
     async fn refresh(&self) -> Result<Bounds> {
-        self.core().follow(true).await?;
+        self.core().follow(Pace::Slow).await?;
         self.core().lock_open()?.bounds(self.id).ok_or_else(removed)
     }
 

@@ -152,7 +152,9 @@ pub(crate) async fn check_ownership(core: &Core) -> Result<()> {
     let newest = found.last().into_iter();
     let suspects = found.iter().take(2 * PIPELINE_DEPTH_MAX).chain(newest);
     for (seq, meta) in suspects {
-        let Some((header, _)) = head_of(&core.bucket, *seq, meta.size).await? else { continue };
+        let Some((header, _)) = head_of(&core.bucket, &core.cache, *seq, meta.size).await? else {
+            continue;
+        };
         if header.epoch > epoch {
             return Err(fenced(epoch, header.epoch));
         }

@@ -5,17 +5,20 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
+use futures::{StreamExt, stream};
 use msglog_core::batch::BatchHeader;
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 use object_store::path::Path;
 
 use crate::catalogue::{Extent, Holder};
-use crate::core::Core;
+use crate::core::{Core, Pace};
 use crate::state::removed;
 
 /// Read-ahead grows to this many chunks.
 const READ_AHEAD_CHUNKS_MAX: u64 = 8;
+/// Small objects that one read fetches at the same time.
+const GETS_IN_FLIGHT: usize = 16;
 /// How often a read looks anew after an object was deleted under it.
 const TRIES: usize = 3;
 
@@ -59,7 +62,7 @@ pub(crate) async fn read(
             // The end, as far as is known: the writer may have gone on.
             Plan::Done(batches) if batches.is_empty() && !looked => {
                 looked = true;
-                core.follow(true).await?;
+                core.follow(Pace::Slow).await?;
                 continue;
             }
             Plan::Done(batches) => return Ok(batches),
@@ -79,7 +82,7 @@ pub(crate) async fn read(
             }
             Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => {
                 tries += 1;
-                core.follow(false).await?;
+                core.follow(Pace::Thorough).await?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let kind = match core.access {
@@ -143,8 +146,11 @@ async fn fetch(
 ) -> Result<Vec<RecordBatch>> {
     let mut answer = Vec::new();
     let mut bytes = 0_usize;
-    for (extent, path) in extents {
-        for batch in batches_of(core, id, extent, path).await? {
+    let fetches: Vec<_> =
+        extents.iter().map(|(extent, path)| batches_of(core, id, extent, path)).collect();
+    let mut fetched = stream::iter(fetches).buffered(GETS_IN_FLIGHT);
+    while let Some(batches) = fetched.next().await {
+        for batch in batches? {
             if batch.next_msn() <= from {
                 continue;
             }

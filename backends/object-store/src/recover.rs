@@ -10,6 +10,7 @@ use msglog_core::{Error, ErrorKind, Result};
 use object_store::ObjectMeta;
 
 use crate::bucket::{Bucket, nonce};
+use crate::cache::ChunkCache;
 use crate::catalogue::Catalogue;
 use crate::commit::{Commit, CommitHeader, Directory, HEAD_BYTES, decode_head};
 use crate::layout::seq_of;
@@ -37,10 +38,10 @@ pub(crate) struct Takeover {
 
 /// Reads what is there, as a reader does: without changing anything. Answers also the seq of the
 /// checkpoint that it started from.
-pub(crate) async fn read_place(bucket: &Bucket) -> Result<(Catalogue, u64)> {
+pub(crate) async fn read_place(bucket: &Bucket, cache: &ChunkCache) -> Result<(Catalogue, u64)> {
     for _ in 0..OPENINGS_MAX {
         let Some(mut catalogue) = newest_checkpoint(bucket).await? else { continue };
-        let since = commits_after(bucket, catalogue.seq).await?;
+        let since = commits_after(bucket, cache, catalogue.seq).await?;
         let checkpoint_seq = catalogue.seq;
         for (header, directory) in &since {
             catalogue.apply(header, directory)?;
@@ -53,13 +54,14 @@ pub(crate) async fn read_place(bucket: &Bucket) -> Result<(Catalogue, u64)> {
 /// Takes the place over: reads all there is and puts a fence at the first free seq.
 pub(crate) async fn take_over(
     bucket: &Bucket,
+    cache: &ChunkCache,
     options: &BucketOptions,
     stopwatch: &Stopwatch,
 ) -> Result<Takeover> {
     let fence = Commit::new(Vec::new(), Vec::new());
     for _ in 0..OPENINGS_MAX {
         let started = stopwatch.now();
-        let (mut catalogue, checkpoint_seq) = read_place(bucket).await?;
+        let (mut catalogue, checkpoint_seq) = read_place(bucket, cache).await?;
         let (epoch, seq, nonce) = (catalogue.epoch + 1, catalogue.seq + 1, nonce()?);
         let proof = stopwatch.now();
         let payload = fence.payload(epoch, seq, nonce);
@@ -99,15 +101,39 @@ pub(crate) async fn newest_checkpoint_seq(bucket: &Bucket) -> Result<u64> {
 /// The commit objects after `seq`, up to the first that is missing.
 pub(crate) async fn commits_after(
     bucket: &Bucket,
+    cache: &ChunkCache,
     seq: u64,
 ) -> Result<Vec<(CommitHeader, Directory)>> {
     let found = list_after(bucket, seq).await?;
     let contiguous = found.iter().zip(seq + 1..).take_while(|((found, _), seq)| found == seq);
-    let heads = contiguous.map(|((seq, meta), _)| head_of(bucket, *seq, meta.size));
+    let heads = contiguous.map(|((seq, meta), _)| head_of(bucket, cache, *seq, meta.size));
     let heads: Vec<_> = heads.collect();
     let heads: Vec<_> = stream::iter(heads).buffered(GETS_IN_FLIGHT).try_collect().await?;
     // One that was deleted between the list and the get ends what can be known.
     Ok(heads.into_iter().map_while(|head| head).collect())
+}
+
+/// The commit objects after `seq` up to the first that is missing, asked for by their names.
+///
+/// One GET when there is nothing new: a twelfth of the price of a list.
+pub(crate) async fn commits_following(
+    bucket: &Bucket,
+    cache: &ChunkCache,
+    mut seq: u64,
+) -> Result<Vec<(CommitHeader, Directory)>> {
+    let mut found = Vec::new();
+    let mut count = 1;
+    loop {
+        let next = seq + 1..=seq + count;
+        let heads = next.map(|seq| head_of(bucket, cache, seq, HEAD_BYTES));
+        let heads = futures::future::try_join_all(heads).await?;
+        for head in heads {
+            let Some(head) = head else { return Ok(found) };
+            found.push(head);
+        }
+        seq += count;
+        count = (count * 2).min(GETS_IN_FLIGHT as u64);
+    }
 }
 
 /// The commit objects after `seq` that a list shows, whether or not some are missing.
@@ -118,9 +144,11 @@ pub(crate) async fn list_after(bucket: &Bucket, seq: u64) -> Result<Vec<(u64, Ob
     Ok(named.filter(|(found, _)| *found > seq).collect())
 }
 
-/// Header and directory of a commit object; `None` when it is gone.
+/// Header and directory of a commit object of at most `size` bytes as far as is known; `None` when
+/// it is gone. A small one is kept whole.
 pub(crate) async fn head_of(
     bucket: &Bucket,
+    cache: &ChunkCache,
     seq: u64,
     size: u64,
 ) -> Result<Option<(CommitHeader, Directory)>> {
@@ -128,6 +156,10 @@ pub(crate) async fn head_of(
     let Some(mut head) = bucket.get(&path, Some(0..size.clamp(1, HEAD_BYTES))).await? else {
         return Ok(None);
     };
+    // Fewer bytes than a head may have: that is all of it.
+    if (head.len() as u64) < HEAD_BYTES {
+        cache.keep(&path, &head);
+    }
     let within = |error: Error| error.within(&path);
     let header = CommitHeader::decode(&head).map_err(within)?;
     if header.seq != seq {

@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 
 use crate::bucket::Bucket;
 use crate::commit::Event;
-use crate::core::{Core, Session};
+use crate::core::{Core, Pace, Session};
 use crate::maintain::{self, Maintained};
 use crate::options::BucketOptions;
 use crate::partition::BucketPartition;
@@ -95,7 +95,7 @@ impl BucketStore {
 
     /// Partitions and documents as they are now, for a store that may only read.
     async fn fresh(&self) -> Result<()> {
-        self.core().follow(false).await
+        self.core().follow(Pace::Now).await
     }
 
     fn handle(&self, state: &State, id: u64) -> Result<Arc<dyn PartitionStore>> {
