@@ -1,5 +1,6 @@
 //! The storage as the rest of the crate asks it: with timeouts, tries and few kinds of answers.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,19 @@ const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Object storage below one root.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Bucket {
     store: Arc<dyn ObjectStore>,
     pub(crate) layout: Layout,
     request_timeout: Duration,
     give_up_after: Duration,
+}
+
+/// Without the client, which may show credentials.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("layout", &self.layout).finish_non_exhaustive()
+    }
 }
 
 impl Bucket {

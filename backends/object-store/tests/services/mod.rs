@@ -1,6 +1,11 @@
 //! Places on services that the environment names: a path of its own for each case.
 
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    dead_code,
+    reason = "of tests, each of which uses its own part of it"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,6 +20,18 @@ pub(crate) async fn open(url: &str, access: Access) -> Result<Arc<dyn MessageSto
     let mut registry = StoreRegistry::new();
     msglog_object_store::register(&mut registry);
     registry.open(url, access).await
+}
+
+/// The URL of a service; without one the test says so and ends, or fails where it is required.
+pub(crate) fn url(variable: &str) -> Option<String> {
+    if let Ok(url) = std::env::var(variable) {
+        return Some(url);
+    }
+    let why = format!("UNAVAILABLE: {variable} is not set; scripts/services.sh sets it");
+    let required = std::env::var("MSGLOG_TEST_REQUIRE").is_ok_and(|value| value == "1");
+    assert!(!required, "{why}");
+    eprintln!("{why}");
+    None
 }
 
 /// A service whose URL stands in an environment variable; unset, it is unavailable.
@@ -34,9 +51,12 @@ impl Backend for ByUrl {
     async fn provision(&self, case: &Case) -> Provision {
         match std::env::var(self.variable) {
             Ok(url) => Provision::Ready(Box::new(Place(below(&url, &unique(&case.id()))))),
-            Err(_) => Provision::Unavailable {
-                reason: format!("{} is not set; scripts/services.sh sets it", self.variable),
-            },
+            Err(_) => {
+                // Red when it is required.
+                url(self.variable);
+                let reason = format!("{} is not set; scripts/services.sh sets it", self.variable);
+                Provision::Unavailable { reason }
+            }
         }
     }
 
