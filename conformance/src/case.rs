@@ -5,7 +5,7 @@ use std::fmt;
 use futures::future::BoxFuture;
 use msglog_core::store::{Capabilities, Ownership, Survives};
 
-use crate::backend::Instance;
+use crate::backend::{Faults, Instance};
 use crate::{CaseResult, Cx};
 
 /// The suite levels that have been frozen, oldest first; each required case belongs to one.
@@ -124,6 +124,8 @@ pub enum Need {
     Address,
     /// The place offers a seam for faults.
     Faults,
+    /// The seam for faults can cut the power.
+    PowerCut,
     /// The limits are small enough to be reached in a test.
     ReachableLimits,
 }
@@ -155,6 +157,7 @@ impl Need {
             Self::Folder => place.folder().is_some(),
             Self::Address => place.address().is_some(),
             Self::Faults => place.faults().is_some(),
+            Self::PowerCut => place.faults().is_some_and(Faults::can_cut_power),
             Self::ReachableLimits => {
                 has.batch_bytes_max.max(has.document_bytes_max) <= REACHABLE_BYTES
             }
@@ -184,6 +187,7 @@ impl Need {
             Self::Folder => "the place is no folder".into(),
             Self::Address => "the place has no address for another process".into(),
             Self::Faults => "the place has no seam for faults".into(),
+            Self::PowerCut => "the place has no seam that cuts the power".into(),
             Self::ReachableLimits => "the limits are too large to be reached in a test".into(),
         }
     }

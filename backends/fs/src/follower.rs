@@ -4,6 +4,7 @@
 //! batch with an epoch of this log proves that they had been synced and are damaged.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -185,10 +186,13 @@ impl Follower {
             let gone = gone.count();
             segments.drain(..gone);
         });
-        let first = self.log.segments().first().map(|segment| segment.base);
-        self.log.change_bounds(|bounds| {
-            bounds.first_msn = bounds.first_msn.max(first.unwrap_or_default());
-        });
+        let first = self.log.segments().first().map(|segment| segment.base).unwrap_or_default();
+        // What is missing in front of it is trimmed, unless it is known to be lost.
+        let start = self.log.bounds().first_msn;
+        let lost = |hole: &Range<Msn>| hole.start <= start && first <= hole.end;
+        if !self.log.holes().iter().any(lost) {
+            self.log.change_bounds(|bounds| bounds.first_msn = start.max(first));
+        }
     }
 
     /// The writer has taken back what was read, or dropped all there was: look at everything again.

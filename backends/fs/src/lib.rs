@@ -50,6 +50,7 @@ mod options;
 mod partition;
 mod place;
 mod quarantine;
+mod read_buffers;
 mod reader;
 mod recovery;
 mod scan;

@@ -266,3 +266,28 @@ async fn readers_of_the_writing_store_see_no_gap_while_it_rolls_and_trims() {
     assert!(writer.holes().is_empty());
     assert!(store.open_files() <= 4);
 }
+
+#[tokio::test]
+async fn reader_reports_a_lost_first_segment_as_a_hole_and_not_as_trimmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, partition) = open(dir.path(), small(4096)).await;
+    append_synced(&partition, 300).await;
+    store.close().await.unwrap();
+    let files = segments(dir.path());
+    assert!(files.len() > 2, "{} segments", files.len());
+    std::fs::remove_file(&files[0]).unwrap();
+    let (_reader, followed) = open(dir.path(), reading(small(4096))).await;
+    let lost = followed.holes();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].start, Msn::ZERO);
+    for _ in 0..3 {
+        let bounds = followed.refresh().await.unwrap();
+        assert_eq!(bounds.first_msn, Msn::ZERO, "nothing was trimmed");
+        assert_eq!(followed.holes(), lost);
+    }
+    let (store, partition) = open(dir.path(), small(4096)).await;
+    append_synced(&partition, 1).await;
+    followed.refresh().await.unwrap();
+    assert_eq!((followed.holes(), partition.holes()), (lost.clone(), lost));
+    store.close().await.unwrap();
+}

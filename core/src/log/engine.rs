@@ -57,6 +57,7 @@ impl Log {
         let shared = Shared {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
+            store_blocks: capabilities.calls_block,
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
