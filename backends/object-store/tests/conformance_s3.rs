@@ -1,0 +1,8 @@
+//! The conformance suite on the S3 that `MSGLOG_TEST_S3_URL` names.
+
+#[path = "services/mod.rs"]
+mod services;
+
+msglog_conformance::main! {
+    backend: services::ByUrl { name: "object-store-s3", variable: "MSGLOG_TEST_S3_URL" },
+}
