@@ -17,6 +17,8 @@ pub mod backends {
     pub use msglog_fs as fs;
     #[cfg(feature = "memory")]
     pub use msglog_memory as memory;
+    #[cfg(feature = "object-store")]
+    pub use msglog_object_store as object_store;
 }
 
 /// Opens the log whose store `url` names, for writing, with defaults; creates the store if need be.
@@ -53,6 +55,18 @@ pub fn registry() -> StoreRegistry {
     registry.register(msglog_memory::MemoryFactory);
     #[cfg(not(feature = "memory"))]
     registry.register_missing("memory", "memory");
+    #[cfg(feature = "object-store")]
+    msglog_object_store::register(&mut registry);
+    #[cfg(not(feature = "object-store"))]
+    for (scheme, feature) in [
+        ("s3", "aws"),
+        ("gs", "gcp"),
+        ("az", "azure"),
+        ("file+object", "object-store"),
+        ("memory+object", "object-store"),
+    ] {
+        registry.register_missing(scheme, feature);
+    }
     registry
 }
 
