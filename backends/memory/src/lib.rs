@@ -274,3 +274,46 @@ impl StoreFactory for MemoryFactory {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn opened(url: &str, access: Access) -> Result<Arc<dyn MessageStore>> {
+        MemoryFactory.open(&StoreUrl::parse(url)?, access).await
+    }
+
+    #[tokio::test]
+    async fn url_opens_a_fresh_store_each_time() {
+        let first = opened("memory:", Access::Write).await.unwrap();
+        first.open(&"orders-0".parse().unwrap(), OpenOptions::or_create()).await.unwrap();
+        let second = opened("memory:", Access::Write).await.unwrap();
+        assert_eq!(second.partitions().await.unwrap(), []);
+        assert_eq!(second.info().scheme, MemoryFactory.scheme());
+    }
+
+    #[tokio::test]
+    async fn url_with_a_name_or_a_key_is_invalid() {
+        for url in ["memory:x", "memory:/x", "memory://x", "memory:?size=1", "memory:#x"] {
+            let error = opened(url, Access::Write).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_a_fresh_store() {
+        let error = opened("memory:", Access::Read).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn place_outlives_its_stores_and_lets_one_write_at_a_time() {
+        let place = MemoryPlace::new();
+        let writer = place.open(Access::Write).unwrap();
+        assert_eq!(place.open(Access::Write).unwrap_err().kind(), ErrorKind::Locked);
+        let reader = place.open(Access::Read).unwrap();
+        drop(writer);
+        assert!(place.open(Access::Write).is_ok());
+        drop(reader);
+    }
+}

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use msglog_conformance::marker::Markers;
+use msglog_conformance::store_suite::GROUPS;
 use msglog_conformance::verdict::{Verdict, judge};
 use msglog_conformance::{Case, Status, Suite, cases, find_case, process};
 use msglog_core::store::Ownership;
@@ -178,8 +179,10 @@ fn rows_are_distinct() -> Result<(), Failed> {
     let rows = rows();
     let caught: Vec<&str> =
         rows.iter().map(|row| row.case).chain(ALSO.iter().map(|a| a.1)).collect();
+    // The cases of the log are about the engine, which no broken store stands for.
+    let own = GROUPS.iter().flat_map(|group| group.iter());
     let never: Vec<String> =
-        cases().iter().map(|case| case.id()).filter(|id| !caught.contains(&id.as_str())).collect();
+        own.map(Case::id).filter(|id| !caught.contains(&id.as_str())).collect();
     if !never.is_empty() {
         return Err(Failed::from(format!("no broken store shows that these can fail: {never:?}")));
     }

@@ -20,7 +20,7 @@ fn page() -> String {
     for row in rows {
         page += &format!("| {} | {} | `{}` |\n", row.name(), row.wrong, row.case);
     }
-    page += "\nEvery other case can fail too, as these show:\n\n| case | store |\n|---|---|\n";
+    page += "\nEvery other case of a store can fail too, as these show:\n\n| case | store |\n|---|---|\n";
     for (store, case) in ALSO {
         page += &format!("| `{case}` | {store} |\n");
     }
