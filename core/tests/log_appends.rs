@@ -154,6 +154,18 @@ async fn failed_sync_poisons_appends_while_reads_go_on() {
 }
 
 #[tokio::test]
+async fn sync_that_covers_less_than_was_appended_is_an_error_and_nobody_waits() {
+    let (store, control) = ControlledStore::free();
+    let log = Log::builder().open(store).await.unwrap();
+    let topic = log.topic("orders").await.unwrap();
+    topic.append("kept").await.unwrap().ack().await.unwrap();
+    control.sync_answers_less_by.store(1, Ordering::SeqCst);
+    let ack = topic.append("doubtful").await.unwrap().ack();
+    let answer = tokio::time::timeout(Duration::from_secs(5), ack).await.expect("an answer");
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+#[tokio::test]
 async fn append_that_changed_nothing_fails_its_group_and_the_next_one_succeeds() {
     let (store, control) = ControlledStore::free();
     let log = Log::builder().open(store).await.unwrap();

@@ -1,4 +1,4 @@
-//! The conformance suite on the simulated disk, which can run full and fail to sync.
+//! The conformance suite on the simulated disk, which can run full, fail to sync, and lose power.
 
 use std::sync::Arc;
 
@@ -49,6 +49,14 @@ impl Faults for Place {
     async fn heal(&self) {
         self.0.set_room(None);
         self.0.set_syncs_fail(false);
+    }
+
+    fn can_cut_power(&self) -> bool {
+        true
+    }
+
+    async fn cut_power(&self, seed: u64) {
+        self.0.crash(seed);
     }
 }
 

@@ -220,6 +220,9 @@ impl Partition {
         group.progress.advance_written(group.next_msn);
         if synced {
             let durable = self.sync_store().await?;
+            if durable < group.next_msn {
+                return Err(self.broken_sync(durable, group.next_msn));
+            }
             self.publish(durable);
             group.progress.advance_durable(durable);
         }
@@ -233,6 +236,14 @@ impl Partition {
         self.store.append(batches).await?;
         spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
+    }
+
+    /// A store that answers less than was appended breaks its contract: nobody waits for the rest.
+    fn broken_sync(&self, durable: Msn, next_msn: Msn) -> Error {
+        let why = format!("the store's sync covers MSNs below {durable}, appended was {next_msn}");
+        let error = Error::new(ErrorKind::Poisoned, why).with_unknown_effect();
+        self.fail(&error);
+        error
     }
 
     /// Syncs what is written, for levels that do not wait for it.

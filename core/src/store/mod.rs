@@ -20,14 +20,16 @@
 //!
 //! **Ownership** is the store value's. Opened for writing, it takes the place over: a local store
 //! excludes a second writer with [`Locked`](crate::ErrorKind::Locked); a shared store raises the
-//! writer epoch, and the old writer's next append answers [`Fenced`](crate::ErrorKind::Fenced).
+//! writer epoch, and the old writer's next append or sync answers
+//! [`Fenced`](crate::ErrorKind::Fenced).
 //! Any number of readers may open the same place at the same time and follow it.
 //!
-//! **One appender.** `append`, `sync`, `trim`, `truncate` and `replace` of one partition are called
-//! from one place at a time; `read` and `bounds` at any time from anywhere.
+//! **One appender.** `append`, `trim`, `truncate` and `replace` of one partition are called from one
+//! place at a time; `sync` beside them, as many at a time as
+//! [`Capabilities::syncs_in_flight_max`]; `read` and `bounds` at any time from anywhere.
 //!
 //! **Cancellation.** Dropping a future of `append` or `save` leaves its outcome unknown, but never
-//! a gap, a torn batch or a torn document.
+//! a gap, a torn batch or a torn document, and the handle stays usable.
 //!
 //! **Failure.** An error says whether anything happened ([`Effect`](crate::Effect)). After
 //! `Unknown` the partition is [`Poisoned`](crate::ErrorKind::Poisoned) for writing until the store
@@ -178,7 +180,8 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`Unavailable`](ErrorKind::Unavailable) when the storage does not answer;
-    /// [`Closed`](ErrorKind::Closed).
+    /// [`Corrupt`](ErrorKind::Corrupt) where damage is found and not passed over, as a store that
+    /// was opened to be strict does; [`Closed`](ErrorKind::Closed).
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>>;
 
     /// Drops whole batches below `before` and answers the new first MSN; durable when it returns.
@@ -192,11 +195,15 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     async fn usage(&self) -> Result<Usage>;
 
     /// The MSN ranges that are lost to damage, sorted; empty for a healthy partition.
+    ///
+    /// Damage that nothing has read yet may not be named yet; the `read` that passes over it names
+    /// it.
     fn holes(&self) -> Vec<Range<Msn>> {
         Vec::new()
     }
 
-    /// Drops every batch that holds or follows `from`, and answers the new next MSN.
+    /// Drops every batch that holds or follows `from`, and answers the new next MSN; durable after
+    /// the next `sync`.
     ///
     /// # Errors
     ///
@@ -216,7 +223,8 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
         Err(unsupported("find", timestamp))
     }
 
-    /// Replaces the batches of `range` by others within it, atomically also across a crash.
+    /// Replaces the batches of `range` by others within it, atomically also across a crash; durable
+    /// after the next `sync`.
     ///
     /// # Errors
     ///

@@ -25,6 +25,8 @@ pub(crate) struct Control {
     pub(crate) batch_count: AtomicU64,
     next_append: Mutex<Option<Error>>,
     next_sync: Mutex<Option<Error>>,
+    /// Syncs answer so many MSNs less than they should.
+    pub(crate) sync_answers_less_by: AtomicU64,
 }
 
 impl Control {
@@ -61,6 +63,7 @@ impl ControlledStore {
             batch_count: AtomicU64::new(0),
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
+            sync_answers_less_by: AtomicU64::new(0),
         });
         let store = Self { memory: MemoryStore::new(), control: control.clone() };
         (Arc::new(store), control)
@@ -158,6 +161,8 @@ impl PartitionStore for ControlledPartition {
             return Err(error);
         }
         self.control.sync_count.fetch_add(1, Ordering::SeqCst);
+        let less = self.control.sync_answers_less_by.load(Ordering::SeqCst);
+        let end = Msn::new(end.get().saturating_sub(less));
         *self.durable.lock().unwrap() = end;
         Ok(end)
     }
