@@ -12,7 +12,7 @@ use bytes::Bytes;
 use msglog_core::store::{Document, DocumentKey, Expected, Version};
 use msglog_core::{Error, ErrorKind, Result};
 
-use crate::io::{FileSystem, Lock, read_small, remove_if_there, replace_file};
+use crate::io::{FileSystem, Lock, read_small, remove_if_there, rename_temporary, write_temporary};
 use crate::options::DOCUMENT_BYTES_MAX;
 
 const MAGIC: &[u8; 4] = b"MLD1";
@@ -38,6 +38,19 @@ impl Documents {
     /// Creates the folder when there is none.
     pub(crate) fn create(&self) -> Result<()> {
         self.create_folder(&self.root).map_err(|cause| failed("create", &self.root, cause))
+    }
+
+    /// Makes durable what an earlier life has changed and not synced, before anyone reads it.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            let listed = self.fs.list(&folder);
+            let entries = listed.map_err(|cause| failed("list", &folder, cause))?;
+            self.fs.sync_dir(&folder).map_err(|cause| failed("sync", &folder, cause))?;
+            let inner = entries.iter().filter(|entry| entry.is_dir && entry.name.ends_with('+'));
+            folders.extend(inner.map(|entry| folder.join(&entry.name)));
+        }
+        Ok(())
     }
 
     pub(crate) fn load(&self, key: &DocumentKey) -> Result<Option<Document>> {
@@ -80,7 +93,8 @@ impl Documents {
             self.store(&self.root.join(FLOOR), version, &[])?;
         }
         let removed = remove_if_there(self.fs.as_ref(), &path);
-        let removed = removed.map_err(|cause| failed("remove", &path, cause))?;
+        let removed =
+            removed.map_err(|cause| failed("remove", &path, cause).with_unknown_effect())?;
         self.sync_parent(&path)?;
         Ok(removed)
     }
@@ -148,8 +162,10 @@ impl Documents {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push("~");
         let (temporary, bytes) = (path.with_file_name(name), encode(version, value));
-        replace_file(self.fs.as_ref(), path, &temporary, &bytes)
+        write_temporary(self.fs.as_ref(), &temporary, &bytes)
             .map_err(|cause| failed("write", path, cause))?;
+        rename_temporary(self.fs.as_ref(), &temporary, path)
+            .map_err(|cause| failed("replace", path, cause).with_unknown_effect())?;
         self.sync_parent(path)
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use msglog_core::store::{Access, OpenOptions};
 use msglog_core::{Error, ErrorKind, Msn, Result, TopicPartition};
@@ -43,6 +44,7 @@ impl Shared {
             Err(cause) => return Err(self.failed("open", &dir, cause)),
         };
         let writes = self.options().access == Access::Write;
+        self.sync_root().map_err(|cause| self.failed("open", &dir, cause))?;
         match (there, options.create_at, writes) {
             (true, _, _) => {}
             (false, None, _) => {
@@ -97,8 +99,21 @@ impl Shared {
         self.fs.create_dir(&temporary)?;
         self.fs.open(&temporary.join(segment_name(first)), OpenMode::CreateNew)?;
         self.fs.sync_dir(&temporary)?;
+        self.root_unsynced.store(true, Ordering::Release);
         self.fs.rename(&temporary, dir)?;
-        self.fs.sync_dir(&self.root)
+        self.sync_root()
+    }
+
+    /// Makes the names of partitions durable if a change of them is not, also one that has failed.
+    fn sync_root(&self) -> io::Result<()> {
+        if self.root_unsynced.swap(false, Ordering::AcqRel) {
+            let synced = self.fs.sync_dir(&self.root);
+            if synced.is_err() {
+                self.root_unsynced.store(true, Ordering::Release);
+            }
+            return synced;
+        }
+        Ok(())
     }
 
     /// Removes the folder of a partition; answers whether there was one.
@@ -109,13 +124,15 @@ impl Shared {
         if self.fs.metadata(&removed).is_ok() {
             remove_tree(self.fs.as_ref(), &removed).map_err(failed)?;
         }
+        let unknown = |cause| failed(cause).with_unknown_effect();
+        self.sync_root().map_err(failed)?;
+        self.root_unsynced.store(true, Ordering::Release);
         match self.fs.rename(&dir, &removed) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(cause) => return Err(failed(cause)),
+            Err(cause) => return Err(unknown(cause)),
         }
-        let unknown = |cause| failed(cause).with_unknown_effect();
-        self.fs.sync_dir(&self.root).map_err(unknown)?;
+        self.sync_root().map_err(unknown)?;
         remove_tree(self.fs.as_ref(), &removed).map_err(unknown)?;
         Ok(true)
     }

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) holes: Vec<Range<Msn>>,
     /// Segments that a trim has left.
     pub(crate) leftovers: Vec<Msn>,
+    /// Whether every name in the folder is known to be durable.
+    pub(crate) clean: bool,
 }
 
 /// A partition that was looked at.
@@ -114,6 +116,21 @@ impl Opening<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Lets what nothing proves to be synced be read from the device: after a failed sync the
+    /// operating system shows bytes that it will never write.
+    pub(crate) fn evict_unproven(&self, plan: &Plan) -> io::Result<()> {
+        let from = plan.start.place;
+        for (segment, base) in plan.bases.iter().enumerate().skip(from.segment) {
+            let offset = if segment == from.segment { from.offset } else { 0 };
+            let file = self.fs.open(&self.dir.join(segment_name(*base)), OpenMode::Read)?;
+            if let Err(cause) = file.evict(offset, 0) {
+                let partition = self.dir.display();
+                tracing::warn!(%partition, %cause, "what is read may not be on the device");
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the plan says has to be read.
@@ -237,6 +254,7 @@ impl Plan {
             first_msn,
             holes: Vec::new(),
             leftovers: Vec::new(),
+            clean: false,
         }
     }
 
@@ -248,6 +266,9 @@ impl Plan {
         bases.extend(listed.iter().filter(|base| **base > last.base));
         let place = Place { segment: known.len(), offset: last.extent.end };
         let start = Start { place, expected: floor, extent: last.extent, sums: last.sums };
-        Self { bases, known, start, floor, first_msn, holes: checkpoint.holes, leftovers }
+        // A segment behind the checkpoint may have a name that only the next sync makes durable.
+        let clean = checkpoint.clean && bases.len() == known.len() + 1;
+        let holes = checkpoint.holes;
+        Self { bases, known, start, floor, first_msn, holes, leftovers, clean }
     }
 }

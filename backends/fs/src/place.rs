@@ -60,8 +60,13 @@ pub(crate) fn find(fs: &dyn FileSystem, root: &Path) -> Result<Manifest> {
 
 /// Takes a place over for writing, creating the store when there is none.
 pub(crate) fn take_over(fs: &dyn FileSystem, root: &Path) -> Result<(Manifest, Arc<Hold>)> {
-    if matches!(look(fs, root)?, Found::Absent) {
+    let found = look(fs, root)?;
+    if matches!(found, Found::Absent) {
         create_folders(fs, root).map_err(|cause| failed("create", root, cause))?;
+    }
+    if !matches!(found, Found::Store(_)) {
+        // Also what an interrupted creation has made and not synced.
+        sync_ancestors(fs, root).map_err(|cause| failed("create", root, cause))?;
     }
     let path = root.join(LOCK);
     let lock = fs.lock(&path, false).map_err(|cause| match cause.kind() {
@@ -81,7 +86,7 @@ pub(crate) fn take_over(fs: &dyn FileSystem, root: &Path) -> Result<(Manifest, A
     Ok((manifest, hold))
 }
 
-/// Creates a folder and those above it, each durable.
+/// Creates a folder and those above it.
 fn create_folders(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
     let Some(parent) = root.parent() else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -93,8 +98,21 @@ fn create_folders(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
     }
     match fs.create_dir(root) {
         Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => Err(cause),
-        _ => fs.sync_dir(parent),
+        _ => Ok(()),
     }
+}
+
+/// Makes the names of a folder and of those above it durable.
+fn sync_ancestors(fs: &dyn FileSystem, root: &Path) -> io::Result<()> {
+    for parent in root.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match fs.sync_dir(parent) {
+            // Whose names we may not even list, in that we have created nothing.
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an interrupted creation or removal of a partition has left.

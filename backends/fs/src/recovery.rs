@@ -123,6 +123,7 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
     let mut report = RecoveryReport::default();
     for _ in 0..PASSES_MAX {
         let plan = opening.plan().map_err(failed)?;
+        opening.evict_unproven(&plan).map_err(failed)?;
         let survey = opening.survey(&plan).map_err(failed)?;
         let judged = judge(&survey, plan.floor, opening.options.strict);
         refuse(opening, &plan.holes, &judged)?;
@@ -136,10 +137,10 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
             tracing::error!(%partition, start, end, "acknowledged records are lost to damage");
         }
         report.holes.clone_from(&judged.holes);
-        let changed = report != RecoveryReport::default() || judged.roll;
+        let (clean, changed) = (plan.clean, report != RecoveryReport::default() || judged.roll);
         let mut opened = opening.assemble(plan, survey, &judged);
         opening.add_active(&mut opened, judged.roll).map_err(failed)?;
-        settle(opening, &opened, changed).map_err(failed)?;
+        settle(opening, &opened, clean, changed).map_err(failed)?;
         return Ok((opened, report));
     }
     let why = format!("partition {} does not come to rest", opening.dir.display());
@@ -190,11 +191,15 @@ fn apply(
 }
 
 /// Makes what survived durable before anyone reads it, and remembers what was decided.
-fn settle(opening: &Opening<'_>, opened: &Opened, changed: bool) -> io::Result<()> {
+fn settle(opening: &Opening<'_>, opened: &Opened, clean: bool, changed: bool) -> io::Result<()> {
     for segment in &opened.unproven {
         opening.files.file(segment)?.sync_data()?;
     }
-    if changed || !opened.unproven.is_empty() || opened.created {
+    if let (false, Some(last)) = (clean, opened.segments.last()) {
+        // It may have been cut, and that not synced.
+        opening.files.file(last)?.sync_all()?;
+    }
+    if !clean || changed || !opened.unproven.is_empty() || opened.created {
         opening.fs.sync_dir(opening.dir)?;
     }
     if changed {

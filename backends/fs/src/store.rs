@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     documents: Documents,
     hold: Mutex<Option<Arc<Hold>>>,
     slots: Mutex<HashMap<TopicPartition, Slot>>,
+    /// A partition's folder was created or removed, and the name not synced yet.
+    pub(crate) root_unsynced: AtomicBool,
     closed: AtomicBool,
     /// Held by the call that closes.
     closing: Mutex<()>,
@@ -124,6 +126,7 @@ impl Shared {
             Documents::new(Arc::clone(&fs) as Arc<dyn FileSystem>, root.join(DOCUMENTS));
         if hold.is_some() {
             documents.create()?;
+            documents.settle()?;
         }
         let background = options.background && hold.is_some();
         Ok(Arc::new(Self {
@@ -135,6 +138,7 @@ impl Shared {
             documents,
             hold: Mutex::new(hold),
             slots: Mutex::default(),
+            root_unsynced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             closing: Mutex::default(),
         }))

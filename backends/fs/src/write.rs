@@ -1,12 +1,13 @@
 //! The bytes of an append: which batches go to which segment, and one vectored write for each.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use msglog_core::{Msn, RecordBatch};
 
 use crate::index::Index;
-use crate::io::{File, FileSystem, OpenMode, write_full};
+use crate::io::{File, FileSystem, OpenMode, remove_if_there, write_full};
 use crate::layout::PREPARED;
 use crate::log::Log;
 use crate::segment::{Extent, Segment};
@@ -85,12 +86,28 @@ pub(crate) fn fresh_segment(
 ) -> io::Result<(Arc<Segment>, Arc<dyn File>, u64)> {
     let fs = log.files.fs.as_ref();
     let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base, 0));
-    let (file, zeroed_end) = match prepared {
+    let opened = match prepared {
         Some(prepared) => {
-            fs.rename(&log.dir.join(PREPARED), &segment.path)?;
-            (prepared.file, prepared.zeroed_end)
+            let renamed = fs.rename(&log.dir.join(PREPARED), &segment.path);
+            renamed.map(|()| (prepared.file, prepared.zeroed_end))
         }
-        None => (fs.open(&segment.path, OpenMode::CreateNew)?, 0),
+        None => create(fs, &segment.path).map(|file| (file, 0)),
     };
+    if opened.is_err() {
+        // A call that fails may have had its effect; what cannot be removed now, goes later.
+        let _ = remove_if_there(fs, &segment.path);
+    }
+    let (file, zeroed_end) = opened?;
     Ok((Arc::new(segment), file, zeroed_end))
+}
+
+/// Creates the file of a segment; what is there under its name was left by a failed roll.
+fn create(fs: &dyn FileSystem, path: &Path) -> io::Result<Arc<dyn File>> {
+    match fs.open(path, OpenMode::CreateNew) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            fs.remove(path)?;
+            fs.open(path, OpenMode::CreateNew)
+        }
+        opened => opened,
+    }
 }

@@ -137,6 +137,7 @@ pub struct Fault {
 #[derive(Debug, Default)]
 struct Plan {
     fault: Option<Fault>,
+    healed: bool,
     calls: Vec<Call>,
     hits: u64,
 }
@@ -163,9 +164,14 @@ impl FaultFs {
         *self.plan() = Plan { fault: Some(fault), ..Plan::default() };
     }
 
-    /// Nothing fails any more.
+    /// Nothing fails, and no call is counted, until [`resume`](Self::resume).
     pub fn heal(&self) {
-        self.plan().fault = None;
+        self.plan().healed = true;
+    }
+
+    /// Calls are counted again, and fail as planned.
+    pub fn resume(&self) {
+        self.plan().healed = false;
     }
 
     /// Every call so far, in order.
@@ -181,6 +187,9 @@ impl FaultFs {
     /// Counts a call; answers the failure that is planned for it, and whether its effect happens.
     fn count(&self, call: Call) -> Option<(Failure, bool)> {
         let mut plan = self.plan();
+        if plan.healed {
+            return None;
+        }
         let number = plan.calls.len();
         plan.calls.push(call);
         let fault = plan.fault?;

@@ -129,7 +129,8 @@ pub trait File: Debug + Send + Sync {
     /// Reserves room without changing the length; `Unsupported` where that is not possible.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Drops clean cached pages, so that the next read comes from the device; a hint.
+    /// Drops clean cached pages, so that the next read comes from the device; a hint. A length of
+    /// 0 means up to the end.
     fn evict(&self, offset: u64, len: u64) -> io::Result<()>;
 }
 
@@ -203,16 +204,38 @@ pub(crate) fn replace_file(
     temporary: &Path,
     bytes: &[u8],
 ) -> io::Result<()> {
+    write_temporary(fs, temporary, bytes)?;
+    rename_temporary(fs, temporary, path)
+}
+
+/// Writes and syncs a file that will be renamed; after an error it is gone.
+pub(crate) fn write_temporary(
+    fs: &dyn FileSystem,
+    temporary: &Path,
+    bytes: &[u8],
+) -> io::Result<()> {
     remove_if_there(fs, temporary)?;
     let file = fs.open(temporary, OpenMode::CreateNew)?;
     let written = write_full(file.as_ref(), &mut [io::IoSlice::new(bytes)], 0)
-        .and_then(|()| file.sync_data())
-        .and_then(|()| fs.rename(temporary, path));
+        .and_then(|()| file.sync_data());
     if written.is_err() {
         // The answer is the first error; a leftover is removed by the next attempt.
         let _ = fs.remove(temporary);
     }
     written
+}
+
+/// Gives a temporary file its final name; after an error it may have that.
+pub(crate) fn rename_temporary(
+    fs: &dyn FileSystem,
+    temporary: &Path,
+    path: &Path,
+) -> io::Result<()> {
+    let renamed = fs.rename(temporary, path);
+    if renamed.is_err() {
+        let _ = fs.remove(temporary);
+    }
+    renamed
 }
 
 /// Removes a file that may be absent; answers whether it was there.

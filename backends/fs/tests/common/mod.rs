@@ -1,6 +1,7 @@
 //! What the tests of the store share: stores, batches, and ways to look at both.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod auditor;
 pub(crate) mod damaged;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,177 @@
+//! What is served once a store is open is durable, however the life before has ended: each case was
+//! found by the sweep in `faults.rs`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::*;
+use msglog_core::store::{DocumentKey, Expected, MessageStore, OpenOptions};
+use msglog_core::{Effect, Msn};
+use msglog_fs::FsStore;
+use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, OpenMode, SimFs};
+
+/// What is there before the power goes is there after it.
+async fn stays(fs: &SimFs) {
+    let (store, partition) = open_sim(fs, small(1024)).await.unwrap();
+    let served = msns(&partition).await;
+    drop((store, partition));
+    for seed in 0..40 {
+        let fs = fs.fork();
+        fs.crash(seed);
+        let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        assert_eq!(msns(&partition).await, served, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn store_whose_folder_was_made_by_a_process_that_died_is_durable() {
+    let fs = SimFs::new();
+    fs.create_dir(Path::new("/store")).unwrap();
+    let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+    append_synced(&partition, 3).await;
+    drop((store, partition));
+    stays(&fs).await;
+}
+
+#[tokio::test]
+async fn partition_whose_creation_failed_to_be_synced_is_durable_when_opened_again() {
+    for fail in 0..3 {
+        let fs = SimFs::new();
+        let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+        fs.fail_sync_after(fail);
+        let _ = store.open(&name(), OpenOptions::or_create()).await;
+        let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+        append_synced(&partition, 3).await;
+        drop((store, partition));
+        stays(&fs).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_has_not_written_is_not_served() {
+    let fs = SimFs::new();
+    let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+    append_synced(&partition, 3).await;
+    append(&partition, 2).await;
+    fs.fail_sync_after(0);
+    partition.sync().await.unwrap_err();
+    drop((store, partition));
+    stays(&fs).await;
+}
+
+#[tokio::test]
+async fn segment_whose_name_was_made_by_a_process_that_died_is_durable() {
+    for clean in [false, true] {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, 8).await;
+        if clean {
+            store.close().await.unwrap();
+        }
+        drop((store, partition));
+        let path = Path::new("/store/orders-0/00000000000000000008.log");
+        fs.open(path, OpenMode::CreateNew).unwrap();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, 2).await;
+        drop((store, partition));
+        stays(&fs).await;
+    }
+}
+
+#[tokio::test]
+async fn truncation_that_failed_to_be_synced_stays_as_it_is_first_seen() {
+    for fail in 0..6 {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, 9).await;
+        fs.fail_sync_after(fail);
+        let _ = partition.truncate(Msn::new(6)).await;
+        drop((store, partition));
+        stays(&fs).await;
+    }
+}
+
+#[tokio::test]
+async fn trim_that_failed_to_be_synced_stays_as_it_is_first_seen() {
+    for fail in 0..6 {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, 40).await;
+        fs.fail_sync_after(fail);
+        let _ = partition.trim(Msn::new(30)).await;
+        drop((store, partition));
+        stays(&fs).await;
+    }
+}
+
+#[tokio::test]
+async fn document_that_failed_to_be_synced_stays_as_it_is_first_seen() {
+    let key = DocumentKey::parse("commits/reader/orders").unwrap();
+    for fail in 0..3 {
+        let fs = SimFs::new();
+        let (store, _) = open_sim(&fs, small(1024)).await.unwrap();
+        store.save(&key, Bytes::from_static(b"1"), Expected::Any).await.unwrap();
+        fs.fail_sync_after(fail);
+        let _ = store.save(&key, Bytes::from_static(b"2"), Expected::Any).await;
+        drop(store);
+        let (store, _) = open_sim(&fs, small(1024)).await.unwrap();
+        let served = store.load(&key).await.unwrap();
+        drop(store);
+        for seed in 0..40 {
+            let fs = fs.fork();
+            fs.crash(seed);
+            let (store, _) = open_sim(&fs, small(1024)).await.unwrap();
+            assert_eq!(store.load(&key).await.unwrap(), served, "seed {seed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn roll_that_failed_after_its_file_was_made_is_tried_again() {
+    let disk = SimFs::new();
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+    partition.append(vec![batch_of(0, 1, 500)]).await.unwrap();
+    fs.set_fault(Fault { at: 0, failure: Failure::OpenFiles, after: true, sticky: true });
+    let group = || vec![batch_of(1, 1, 600), batch_of(2, 1, 600)];
+    partition.append(group()).await.unwrap_err();
+    fs.heal();
+    partition.append(group()).await.unwrap();
+    partition.sync().await.unwrap();
+    drop((store, partition));
+    stays(&disk).await;
+}
+
+#[tokio::test]
+async fn document_whose_rename_failed_may_be_the_new_one() {
+    let key = DocumentKey::parse("a").unwrap();
+    let disk = SimFs::new();
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+    for at in 0..20 {
+        fs.set_fault(Fault { at, failure: Failure::Io, after: true, sticky: false });
+        let old = {
+            fs.heal();
+            let old = store.load(&key).await.unwrap();
+            fs.resume();
+            old
+        };
+        let saved = store.save(&key, Bytes::from(at.to_string()), Expected::Any).await;
+        fs.heal();
+        if let Err(error) = saved
+            && error.effect() == Effect::NotApplied
+        {
+            assert_eq!(store.load(&key).await.unwrap(), old, "call {at}: {error:?}");
+        }
+    }
+}
