@@ -154,3 +154,34 @@ fn every_public_crate_takes_the_shared_lints() {
         .collect();
     none("crates without the workspace's lints", &without);
 }
+
+/// The value of a constant in a source file, as it is written.
+fn constant(file: &str, name: &str) -> String {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let line = text.lines().find(|line| line.contains(&format!("const {name}:")));
+    let line = line.unwrap_or_else(|| panic!("{file} has no constant {name}"));
+    line.split(" = ").nth(1).unwrap().trim_end_matches(';').to_owned()
+}
+
+#[test]
+fn format_page_names_the_constants_of_the_code() {
+    let page = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let header = constant("core/src/batch/mod.rs", "HEADER_BYTES");
+    assert!(page.contains(&format!("| {header} | | records |")), "header of {header} bytes");
+    for (file, name) in
+        [("backends/fs/src/checkpoint.rs", "MAGIC"), ("backends/fs/src/documents.rs", "MAGIC")]
+    {
+        let magic = constant(file, name);
+        let magic = magic.trim_start_matches("b\"").trim_end_matches('"');
+        assert!(page.contains(&format!("`{magic}`")), "{file}: {magic}");
+    }
+    for name in ["MANIFEST", "LOCK", "PREPARED", "CHECKPOINT", "QUARANTINE", "DOCUMENTS"] {
+        let file = constant("backends/fs/src/layout.rs", name);
+        assert!(page.contains(file.trim_matches('"')), "{name}: {file}");
+    }
+    let format = constant("backends/fs/src/manifest.rs", "FORMAT");
+    assert!(page.contains(&format!("Version {format}.")), "version {format}");
+    let interval = constant("backends/fs/src/options.rs", "INDEX_INTERVAL_BYTES_DEFAULT");
+    assert_eq!(interval, "4096");
+    assert!(page.contains("every 4,096 bytes"));
+}

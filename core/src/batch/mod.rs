@@ -262,11 +262,10 @@ impl RecordBatch {
     /// off, [`TooLarge`](ErrorKind::TooLarge) when the records exceed the limit, and
     /// [`Corrupt`](ErrorKind::Corrupt) when they cannot be decompressed.
     pub fn decoded(&self, limits: DecodeLimits) -> Result<DecodedBatch> {
-        let compressed = self.bytes.slice(HEADER_BYTES..);
-        let records = compression::decompress(self.header.compression()?, compressed, limits)
-            .map_err(|error| {
-                error.within(format_args!("record batch at MSN {}", self.base_msn()))
-            })?;
+        let compression = self.header.compression()?;
+        let bytes = self.bytes.slice(HEADER_BYTES..);
+        let records = compression::decompress(compression, bytes, limits.records_bytes_max)
+            .map_err(|error| error.within(place(self.base_msn())))?;
         Ok(DecodedBatch::new(&self.header, records, limits))
     }
 
@@ -292,6 +291,12 @@ impl Eq for RecordBatch {}
 /// CRC-32C over everything from the attributes on.
 fn crc_of(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes.get(CRC_START..).unwrap_or_default())
+}
+
+/// Which batch an error is about.
+#[cold]
+fn place(base_msn: Msn) -> String {
+    format!("record batch at MSN {base_msn}")
 }
 
 #[cold]

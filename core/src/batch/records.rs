@@ -5,7 +5,7 @@ use std::str;
 
 use bytes::{Buf, Bytes};
 
-use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, varint};
+use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, place, varint};
 use crate::{Error, ErrorKind, Header, Msn, Record, Result, Timestamp};
 
 /// Fewest bytes of a header: its two lengths.
@@ -238,7 +238,7 @@ impl Cursor {
         self.left = self.left.saturating_sub(1);
         Some(taken.map_err(|what| {
             self.ended = true;
-            corrupt(what).within(format_args!("record batch at MSN {}", self.base_msn))
+            corrupt(what).within(place(self.base_msn))
         }))
     }
 

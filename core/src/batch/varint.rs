@@ -1,6 +1,6 @@
 //! Zigzag varints of the record format: 7 bits a byte, the least significant first.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 /// Most bytes of a 32-bit varint.
 const INT_BYTES_MAX: usize = 5;
@@ -8,6 +8,7 @@ const INT_BYTES_MAX: usize = 5;
 const LONG_BYTES_MAX: usize = 10;
 
 /// How many bytes [`put`] writes for this value; 32-bit values take the same bytes either way.
+#[inline]
 pub(super) fn encoded_len(value: i64) -> usize {
     match zigzag(value) {
         0..0x80 => 1,
@@ -16,7 +17,8 @@ pub(super) fn encoded_len(value: i64) -> usize {
 }
 
 /// Appends a value; free of allocation when the buffer has room.
-pub(super) fn put(buffer: &mut BytesMut, value: i64) {
+#[inline]
+pub(super) fn put(buffer: &mut impl BufMut, value: i64) {
     let mut bits = zigzag(value);
     while bits >= 0x80 {
         buffer.put_u8((bits & 0x7f) as u8 | 0x80);
@@ -75,6 +77,8 @@ fn take_bits(input: &mut &[u8], bytes_max: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn encoded(value: i64) -> BytesMut {

@@ -163,7 +163,7 @@ impl Queue {
         in_flight: InFlight,
     ) -> Result<Accepted> {
         let mut state = self.lock();
-        state.check_open()?;
+        state.check_open(1)?;
         let bound = BatchBuilder::record_bytes_bound(message);
         let next_msn = state.next_msn;
         let pending = &mut state.gathering.pending;
@@ -187,8 +187,8 @@ impl Queue {
         in_flight: InFlight,
     ) -> Result<Accepted> {
         let mut state = self.lock();
-        state.check_open()?;
-        let count = batch.next_msn().distance_from(batch.base_msn());
+        let count = batch.header().msn_count();
+        state.check_open(count)?;
         batch.stamp(state.next_msn, NO_EPOCH);
         state.gathering.pending.push(Pending::Built(batch));
         Ok(self.accept(state, count, level, in_flight))
@@ -294,8 +294,15 @@ impl Queue {
 }
 
 impl State {
-    fn check_open(&self) -> Result<()> {
-        self.end.as_ref().map_or(Ok(()), |reason| Err(reason.clone()))
+    /// Whether `count` more records are accepted.
+    fn check_open(&self, count: u64) -> Result<()> {
+        if let Some(reason) = &self.end {
+            return Err(reason.clone());
+        }
+        if Msn::MAX.distance_from(self.next_msn) < count {
+            return Err(Error::new(ErrorKind::TooLarge, "the partition has no MSNs left"));
+        }
+        Ok(())
     }
 }
 

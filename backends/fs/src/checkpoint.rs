@@ -1,0 +1,195 @@
+//! The checkpoint of a partition: how far it is known synced, so that opening scans only the rest.
+//!
+//! Layout, numbers big-endian: magic `MSGLCKP1` (8 bytes), CRC-32C of all that follows (u32), flags
+//! (u32, bit 0 = closed cleanly), writer epoch (i32), segment count (u32), hole count (u32), first
+//! MSN (u64); per segment base MSN, bytes, next MSN (u64 each), newest timestamp (i64), CRC-32C of
+//! the `.index` and of the `.timeindex` file (u32 each); per hole its first and its next MSN (u64).
+//! The last segment is the one that was being written; its bytes are those known synced.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use msglog_core::Msn;
+
+use crate::index::IndexSums;
+use crate::io::{FileSystem, read_small, replace_file};
+use crate::layout::{CHECKPOINT, CHECKPOINT_TEMPORARY};
+use crate::segment::{Extent, Segment};
+
+const MAGIC: &[u8; 8] = b"MSGLCKP1";
+const FLAG_CLEAN: u32 = 1;
+/// The largest checkpoint that is read.
+const CHECKPOINT_BYTES_MAX: u64 = 256 << 20;
+
+/// What is known of one segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SegmentEntry {
+    pub(crate) base: Msn,
+    pub(crate) extent: Extent,
+    pub(crate) sums: IndexSums,
+}
+
+impl SegmentEntry {
+    pub(crate) fn of(segment: &Segment) -> Self {
+        Self { base: segment.base, extent: segment.extent(), sums: segment.sums() }
+    }
+}
+
+/// The content of a checkpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) clean: bool,
+    pub(crate) writer_epoch: i32,
+    pub(crate) first_msn: Msn,
+    /// At least one; the last is filled and synced at least so far.
+    pub(crate) segments: Vec<SegmentEntry>,
+    pub(crate) holes: Vec<Range<Msn>>,
+}
+
+impl Checkpoint {
+    /// The MSN below which all was synced.
+    pub(crate) fn next_msn(&self) -> Msn {
+        self.segments.last().map_or(self.first_msn, |last| last.extent.next_msn)
+    }
+
+    /// Reads the checkpoint of a partition; `None` when there is none or it is damaged.
+    pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<Self>> {
+        let path = dir.join(CHECKPOINT);
+        let bytes = match read_small(fs, &path, CHECKPOINT_BYTES_MAX) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            Err(cause) => return Err(cause),
+        };
+        let checkpoint = Self::decode(&bytes);
+        if checkpoint.is_none() {
+            tracing::warn!(path = %path.display(), "checkpoint is damaged and not used");
+        }
+        Ok(checkpoint)
+    }
+
+    /// Replaces the checkpoint of a partition; durable when it returns.
+    pub(crate) fn store(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        self.write(fs, dir)?;
+        fs.sync_dir(dir)
+    }
+
+    /// The same without making the name durable.
+    pub(crate) fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        let (path, temporary) = (dir.join(CHECKPOINT), dir.join(CHECKPOINT_TEMPORARY));
+        replace_file(fs, &path, &temporary, &self.encode())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+        let mut body = Vec::new();
+        body.extend_from_slice(&(if self.clean { FLAG_CLEAN } else { 0 }).to_be_bytes());
+        body.extend_from_slice(&self.writer_epoch.to_be_bytes());
+        body.extend_from_slice(&count(self.segments.len()));
+        body.extend_from_slice(&count(self.holes.len()));
+        body.extend_from_slice(&self.first_msn.get().to_be_bytes());
+        for SegmentEntry { base, extent, sums } in &self.segments {
+            for number in [base.get(), extent.end, extent.next_msn.get()] {
+                body.extend_from_slice(&number.to_be_bytes());
+            }
+            body.extend_from_slice(&extent.max_timestamp.to_be_bytes());
+            body.extend_from_slice(&sums.offsets.to_be_bytes());
+            body.extend_from_slice(&sums.times.to_be_bytes());
+        }
+        for hole in &self.holes {
+            body.extend_from_slice(&hole.start.get().to_be_bytes());
+            body.extend_from_slice(&hole.end.get().to_be_bytes());
+        }
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&crc_fast::crc32_iscsi(&body).to_be_bytes());
+        bytes.append(&mut body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        if &fields.take::<8>()? != MAGIC {
+            return None;
+        }
+        if fields.u32()? != crc_fast::crc32_iscsi(fields.0) {
+            return None;
+        }
+        let clean = fields.u32()? & FLAG_CLEAN != 0;
+        let writer_epoch = i32::from_be_bytes(fields.take()?);
+        let (segment_count, hole_count) = (fields.u32()?, fields.u32()?);
+        let first_msn = fields.msn()?;
+        let mut segments = Vec::new();
+        for _ in 0..segment_count {
+            let (base, end, next_msn) = (fields.msn()?, fields.u64()?, fields.msn()?);
+            let max_timestamp = i64::from_be_bytes(fields.take()?);
+            let sums = IndexSums { offsets: fields.u32()?, times: fields.u32()? };
+            let extent = Extent { end, next_msn, max_timestamp };
+            segments.push(SegmentEntry { base, extent, sums });
+        }
+        let mut holes = Vec::new();
+        for _ in 0..hole_count {
+            holes.push(fields.msn()?..fields.msn()?);
+        }
+        let sane = fields.0.is_empty()
+            && segments.first().is_some_and(|first| first.base >= first_msn)
+            && segments.iter().all(|entry| entry.base <= entry.extent.next_msn)
+            && segments.is_sorted_by(|a, b| a.base < b.base && a.extent.next_msn <= b.base);
+        sane.then_some(Self { clean, writer_epoch, first_msn, segments, holes })
+    }
+}
+
+/// Takes fields off the front.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn msn(&mut self) -> Option<Msn> {
+        self.u64().filter(|number| *number <= Msn::MAX.get()).map(Msn::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let entry = |base, end, next| SegmentEntry {
+            base: Msn::new(base),
+            extent: Extent { end, next_msn: Msn::new(next), max_timestamp: 77 },
+            sums: IndexSums { offsets: 1, times: 2 },
+        };
+        Checkpoint {
+            clean: true,
+            writer_epoch: 3,
+            first_msn: Msn::new(5),
+            segments: vec![entry(5, 100, 9), entry(9, 50, 11)],
+            holes: vec![Msn::new(6)..Msn::new(7)],
+        }
+    }
+
+    #[test]
+    fn checkpoint_is_read_back_and_any_flipped_or_missing_byte_is_noticed() {
+        let bytes = sample().encode();
+        assert_eq!(Checkpoint::decode(&bytes), Some(sample()));
+        for place in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[place] ^= 1;
+            assert_eq!(Checkpoint::decode(&bad), None, "flipped at {place}");
+            assert_eq!(Checkpoint::decode(&bytes[..place]), None, "cut at {place}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What nobody waits for: sealing, preparing the next segment, filling ahead, checkpoints; and the
+//! two calls that wait for all of that, trim and close.
+
+use std::io;
+use std::sync::Arc;
+
+use msglog_core::{Msn, Result};
+
+use crate::blocking::lock;
+use crate::checkpoint::{Checkpoint, SegmentEntry};
+use crate::index::IndexSums;
+use crate::io::{File, OpenMode, remove_if_there, replace_file, write_full};
+use crate::layout::{PREPARED, index_path, temporary_path, timeindex_path};
+use crate::opening::remove_segment;
+use crate::segment::{Extent, Segment};
+use crate::writer::{Prepared, State, Writer};
+
+/// A segment smaller than this gets no zeros ahead, so that small partitions stay small.
+const RUNWAY_FROM_BYTES: u64 = 16 << 10;
+/// The most zeros ahead.
+const RUNWAY_BYTES_MAX: u64 = 8 << 20;
+/// Zeros written at a time, while an append may wait.
+const RUNWAY_STEP_BYTES: usize = 256 << 10;
+/// A prepared segment has zeros for this part of a segment.
+const PREPARED_SHARE: u64 = 32;
+
+static ZEROS: [u8; RUNWAY_STEP_BYTES] = [0; RUNWAY_STEP_BYTES];
+
+/// How many zeros a segment filled up to `end` should have ahead.
+fn runway_bytes(end: u64) -> u64 {
+    end.clamp(RUNWAY_FROM_BYTES, RUNWAY_BYTES_MAX)
+}
+
+impl Writer {
+    /// Whether there is something to do for the housekeeping.
+    pub(crate) fn is_due(&self, state: &State) -> bool {
+        let checkpoint_bytes = self.log.files.options.checkpoint_bytes;
+        !state.to_seal.is_empty()
+            || state.unsynced_bytes >= checkpoint_bytes
+            || state.synced_since_checkpoint >= checkpoint_bytes
+            || self.lacks_next(state)
+            || self.lacks_runway(state)
+    }
+
+    fn lacks_next(&self, state: &State) -> bool {
+        let half = self.log.files.options.segment_bytes / 2;
+        state.prepared.is_none() && !state.no_room_ahead && state.active.extent().end > half
+    }
+
+    fn lacks_runway(&self, state: &State) -> bool {
+        let end = state.active.extent().end;
+        let ahead = state.zeroed_end.saturating_sub(end);
+        state.syncs
+            && !state.no_room_ahead
+            && end >= RUNWAY_FROM_BYTES
+            && ahead < runway_bytes(end) / 2
+            && state.zeroed_end < self.log.files.options.segment_bytes
+    }
+
+    /// Does everything that is due; errors that matter have poisoned the partition.
+    pub(crate) fn tend(&self) {
+        let Ok(_hold) = self.usable() else { return };
+        let _chores = lock(&self.chores);
+        if let Err(error) = self.tend_now() {
+            tracing::warn!(partition = %self.log.dir.display(), %error, "housekeeping failed");
+        }
+    }
+
+    fn tend_now(&self) -> Result<()> {
+        let checkpoint_bytes = self.log.files.options.checkpoint_bytes;
+        let (sealing, unsynced_bytes) = {
+            let state = lock(&self.state);
+            (!state.to_seal.is_empty(), state.unsynced_bytes)
+        };
+        if self.runway_is_due() {
+            self.extend_runway()?;
+        }
+        if self.next_is_due() {
+            self.prepare_next();
+        }
+        if sealing || unsynced_bytes >= checkpoint_bytes {
+            self.sync_now()?;
+        }
+        let sealed = self.seal();
+        let synced = lock(&self.state).synced_since_checkpoint;
+        if sealed || synced >= checkpoint_bytes {
+            self.write_checkpoint(false)?;
+        }
+        Ok(())
+    }
+
+    fn runway_is_due(&self) -> bool {
+        self.lacks_runway(&lock(&self.state))
+    }
+
+    fn next_is_due(&self) -> bool {
+        self.lacks_next(&lock(&self.state))
+    }
+
+    /// Writes the derived files of segments that are complete and synced, and cuts their unused
+    /// end; answers whether there were any.
+    fn seal(&self) -> bool {
+        let ready: Vec<_> = {
+            let mut state = lock(&self.state);
+            let synced = state.synced.0.base;
+            let ready = state.to_seal.extract_if(.., |segment| segment.base < synced);
+            ready.collect()
+        };
+        for segment in &ready {
+            self.write_index(segment);
+            self.cut_unused(segment);
+            segment.seal();
+        }
+        !ready.is_empty()
+    }
+
+    /// The index files are hints: without them they are made again from the log.
+    fn write_index(&self, segment: &Arc<Segment>) {
+        let written = segment.index(&self.log.files, segment).and_then(|index| {
+            let (offsets, times) = index.encode();
+            for (path, bytes) in
+                [(index_path(&segment.path), &offsets), (timeindex_path(&segment.path), &times)]
+            {
+                replace_file(self.fs(), &path, &temporary_path(&path), bytes)?;
+            }
+            segment.set_sums(IndexSums::of(&offsets, &times));
+            Ok(())
+        });
+        if let Err(cause) = written {
+            let segment = segment.path.display();
+            tracing::warn!(%segment, %cause, "index is not written");
+        }
+    }
+
+    fn cut_unused(&self, segment: &Arc<Segment>) {
+        let file = self.log.files.file(segment);
+        if let Err(cause) = file.and_then(|file| file.set_len(segment.extent().end)) {
+            let segment = segment.path.display();
+            tracing::warn!(%segment, %cause, "unused end is not cut");
+        }
+    }
+
+    /// Creates the file of the next segment, so that a roll costs a rename.
+    fn prepare_next(&self) {
+        let path = self.log.dir.join(PREPARED);
+        let options = &self.log.files.options;
+        let syncs = lock(&self.state).syncs;
+        let len = (options.segment_bytes / PREPARED_SHARE).min(RUNWAY_BYTES_MAX);
+        let len = if syncs { len } else { 0 };
+        let prepared = remove_if_there(self.fs(), &path).and_then(|_| {
+            let file = self.fs().open(&path, OpenMode::CreateNew)?;
+            fill(file.as_ref(), 0, len)?;
+            file.sync_all()?;
+            Ok(Prepared { file, zeroed_end: len })
+        });
+        let mut state = lock(&self.state);
+        match prepared {
+            Ok(prepared) => state.prepared = Some(prepared),
+            Err(cause) => {
+                state.no_room_ahead = true;
+                let _ = remove_if_there(self.fs(), &path);
+                let partition = self.log.dir.display();
+                tracing::warn!(%partition, %cause, "next segment is not prepared");
+            }
+        }
+    }
+
+    /// Fills the active segment with zeros ahead of what is written, in steps, and syncs them: to
+    /// overwrite blocks that exist costs half of a sync that has to note new ones.
+    fn extend_runway(&self) -> Result<()> {
+        let (segment, end) = {
+            let state = lock(&self.state);
+            (Arc::clone(&state.active), state.active.extent().end)
+        };
+        let segment_bytes = self.log.files.options.segment_bytes;
+        let target = end.saturating_add(runway_bytes(end)).min(segment_bytes);
+        let file = self.log.files.file(&segment).map_err(|cause| self.log.failed("fill", cause))?;
+        loop {
+            let mut state = lock(&self.state);
+            let from = state.zeroed_end.max(state.active.extent().end);
+            if state.active.base != segment.base || from >= target {
+                break;
+            }
+            let step = (target - from).min(RUNWAY_STEP_BYTES as u64);
+            if let Err(cause) = fill(file.as_ref(), from, step) {
+                // No room is no failure: what was filled are zeros, and appends go on.
+                state.no_room_ahead = true;
+                let partition = self.log.dir.display();
+                tracing::warn!(%partition, %cause, "active segment is not filled ahead");
+                return Ok(());
+            }
+            state.zeroed_end = from + step;
+        }
+        file.sync_data().map_err(|cause| self.poison("sync", cause))
+    }
+
+    /// Remembers how far everything is synced.
+    fn write_checkpoint(&self, clean: bool) -> Result<()> {
+        let active = Arc::clone(&lock(&self.state).active);
+        self.write_index(&active);
+        let checkpoint = {
+            let mut state = lock(&self.state);
+            state.synced_since_checkpoint = 0;
+            self.checkpoint(&state.synced, clean)
+        };
+        self.store_checkpoint(&checkpoint)
+    }
+
+    fn checkpoint(&self, synced: &(Arc<Segment>, Extent), clean: bool) -> Checkpoint {
+        let (last, extent) = synced;
+        let segments = self.log.segments();
+        let before = segments.iter().take_while(|segment| segment.base < last.base);
+        let mut entries: Vec<_> = before.map(|segment| SegmentEntry::of(segment)).collect();
+        entries.push(SegmentEntry { extent: *extent, ..SegmentEntry::of(last) });
+        Checkpoint {
+            clean,
+            writer_epoch: self.epoch,
+            first_msn: self.log.bounds().first_msn,
+            segments: entries,
+            holes: self.log.holes(),
+        }
+    }
+
+    fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let (fs, dir) = (self.fs(), &self.log.dir);
+        checkpoint.write(fs, dir).map_err(|cause| self.log.failed("checkpoint", cause))?;
+        fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))
+    }
+
+    /// Drops whole segments below `before`.
+    pub(crate) fn trim(&self, before: Msn) -> Result<Msn> {
+        let _hold = self.usable()?;
+        let _chores = lock(&self.chores);
+        let _syncing = lock(&self.syncing);
+        let bounds = self.log.bounds();
+        if before >= bounds.next_msn {
+            self.roll_empty(bounds.next_msn)?;
+        }
+        let segments = self.log.segments();
+        let count = segments.iter().skip(1).take_while(|segment| segment.base <= before).count();
+        let (Some(first), true) = (segments.get(count), count > 0) else {
+            return Ok(bounds.first_msn);
+        };
+        let checkpoint = {
+            let mut state = lock(&self.state);
+            state.touched = true;
+            if state.synced.0.base < first.base {
+                state.synced = (Arc::clone(first), Extent::empty(first.base));
+            }
+            let mut checkpoint = self.checkpoint(&state.synced, false);
+            checkpoint.first_msn = first.base;
+            checkpoint.segments.retain(|entry| entry.base >= first.base);
+            checkpoint
+        };
+        self.store_checkpoint(&checkpoint)?;
+        self.log.change_bounds(|bounds| bounds.first_msn = first.base);
+        self.log.change_segments(|segments| drop(segments.drain(..count)));
+        {
+            let mut state = lock(&self.state);
+            state.unsynced.retain(|entry| entry.segment.base >= first.base);
+            state.to_seal.retain(|segment| segment.base >= first.base);
+        }
+        for segment in segments.iter().take(count) {
+            remove_segment(self.fs(), &segment.path)
+                .map_err(|cause| self.log.failed("trim", cause))?;
+        }
+        self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
+        Ok(first.base)
+    }
+
+    /// Begins an empty segment at the end, durable, unless the active one is empty.
+    fn roll_empty(&self, next_msn: Msn) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.active.extent().end == 0 {
+            return Ok(());
+        }
+        let part = self.fresh_part(&mut state, next_msn);
+        let part = part.map_err(|cause| self.log.failed("trim", cause))?;
+        self.enter(&mut state, &part, part.fresh.unwrap_or_default());
+        self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))
+    }
+
+    /// Makes everything durable and tidy; the caller has refused further calls before.
+    pub(crate) fn close(&self) -> Result<()> {
+        let _chores = lock(&self.chores);
+        self.healthy()?;
+        self.sync_now()?;
+        self.seal();
+        let (touched, active, prepared) = {
+            let mut state = lock(&self.state);
+            let touched = std::mem::take(&mut state.touched);
+            (touched, Arc::clone(&state.active), state.prepared.take())
+        };
+        if prepared.is_some() {
+            let _ = remove_if_there(self.fs(), &self.log.dir.join(PREPARED));
+        }
+        if !touched {
+            return Ok(());
+        }
+        self.cut_unused(&active);
+        lock(&self.state).zeroed_end = active.extent().end;
+        self.write_checkpoint(true)
+    }
+}
+
+/// Writes zeros.
+fn fill(file: &dyn File, from: u64, len: u64) -> io::Result<()> {
+    let (mut at, end) = (from, from.saturating_add(len));
+    while at < end {
+        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(RUNWAY_STEP_BYTES);
+        let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
+        write_full(file, &mut [io::IoSlice::new(zeros)], at)?;
+        at += step as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The thread that does what nobody should wait for: one per store, however many partitions.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+
+use msglog_core::{Error, Result};
+
+use crate::blocking::lock;
+use crate::writer::Writer;
+
+/// The channel to the thread; without one the asking thread does the work.
+type Asking = Option<Sender<Weak<Writer>>>;
+
+/// The housekeeping thread of a store.
+#[derive(Debug)]
+pub(crate) struct Housekeeper {
+    asking: Mutex<Asking>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How a partition asks for housekeeping.
+#[derive(Debug)]
+pub(crate) struct Tending {
+    asking: Asking,
+    asked: AtomicBool,
+}
+
+impl Housekeeper {
+    /// Starts the thread; without `background` there is none and every partition does its own.
+    pub(crate) fn start(background: bool) -> Result<Self> {
+        if !background {
+            return Ok(Self { asking: Mutex::default(), thread: Mutex::default() });
+        }
+        let (sender, receiver) = channel();
+        let thread = std::thread::Builder::new()
+            .name("msglog-fs".to_owned())
+            .spawn(move || keep_house(&receiver))
+            .map_err(|cause| Error::from_io("start the housekeeping thread", cause))?;
+        Ok(Self { asking: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The way for one more partition to ask.
+    pub(crate) fn tending(&self) -> Tending {
+        Tending { asking: lock(&self.asking).clone(), asked: AtomicBool::new(false) }
+    }
+
+    /// Ends the thread behind the work that it has begun; `writers` are those that may ask.
+    pub(crate) fn stop(&self) {
+        let Some(sender) = lock(&self.asking).take() else { return };
+        // A partition that is gone tells the thread to end.
+        let _ = sender.send(Weak::new());
+        let thread = lock(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the housekeeping thread has panicked");
+        }
+    }
+}
+
+fn keep_house(asked: &Receiver<Weak<Writer>>) {
+    while let Ok(writer) = asked.recv() {
+        if writer.strong_count() == 0 && writer.ptr_eq(&Weak::new()) {
+            return;
+        }
+        if let Some(writer) = writer.upgrade() {
+            writer.tending.asked.store(false, Ordering::Release);
+            writer.tend();
+        }
+    }
+}
+
+impl Tending {
+    /// Asks for housekeeping; asked already, it is not asked again.
+    pub(crate) fn ask(&self, writer: &Arc<Writer>) {
+        let Some(asking) = &self.asking else { return writer.tend() };
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            // Without a thread the store is being closed, and that does the work.
+            let _ = asking.send(Arc::downgrade(writer));
+        }
+    }
+}

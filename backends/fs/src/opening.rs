@@ -1,0 +1,244 @@
+//! Finds out what a partition holds when it is opened: by its checkpoint where that is consistent
+//! with the files, and by reading the rest.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use msglog_core::Msn;
+
+use crate::checkpoint::{Checkpoint, SegmentEntry};
+use crate::index::Index;
+use crate::io::{FileSystem, OpenMode, remove_if_there};
+use crate::layout::{
+    CHECKPOINT_TEMPORARY, PREPARED, index_path, segment_base, segment_name, timeindex_path,
+};
+use crate::options::FsOptions;
+use crate::recovery::Judgement;
+use crate::segment::{Extent, OpenFiles, Segment};
+use crate::survey::{Place, Start, Survey, Surveyor};
+
+/// What opening works with.
+pub(crate) struct Opening<'a> {
+    pub(crate) fs: &'a dyn FileSystem,
+    pub(crate) dir: &'a Path,
+    pub(crate) options: &'a FsOptions,
+    pub(crate) files: &'a Arc<OpenFiles>,
+    /// The highest epoch that this log has had.
+    pub(crate) epoch: i32,
+}
+
+/// Where to look, and what need not be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The first MSNs of all segments.
+    pub(crate) bases: Vec<Msn>,
+    /// The segments before the one at which the survey starts, as the checkpoint has them.
+    pub(crate) known: Vec<SegmentEntry>,
+    pub(crate) start: Start,
+    /// Everything below was synced.
+    pub(crate) floor: Msn,
+    pub(crate) first_msn: Msn,
+    /// Holes below the start.
+    pub(crate) holes: Vec<Range<Msn>>,
+    /// Segments that a trim has left.
+    pub(crate) leftovers: Vec<Msn>,
+}
+
+/// A partition that was looked at.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) first_msn: Msn,
+    pub(crate) next_msn: Msn,
+    pub(crate) holes: Vec<Range<Msn>>,
+    /// Segments with batches that nothing proves to be synced.
+    pub(crate) unproven: Vec<Arc<Segment>>,
+    pub(crate) leftovers: Vec<Msn>,
+    /// Whether a segment was created.
+    pub(crate) created: bool,
+}
+
+impl Opened {
+    /// A checkpoint of all that there is.
+    pub(crate) fn checkpoint(&self, writer_epoch: i32) -> Checkpoint {
+        Checkpoint {
+            clean: false,
+            writer_epoch,
+            first_msn: self.first_msn,
+            segments: self.segments.iter().map(|segment| SegmentEntry::of(segment)).collect(),
+            holes: self.holes.clone(),
+        }
+    }
+}
+
+/// The first MSNs of the segments in a folder, rising.
+pub(crate) fn segment_bases(fs: &dyn FileSystem, dir: &Path) -> io::Result<Vec<Msn>> {
+    let entries = fs.list(dir)?;
+    let files = entries.iter().filter(|entry| !entry.is_dir);
+    let mut bases: Vec<_> = files.filter_map(|entry| segment_base(&entry.name)).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+impl Opening<'_> {
+    /// Decides what has to be read.
+    pub(crate) fn plan(&self) -> io::Result<Plan> {
+        let checkpoint = Checkpoint::load(self.fs, self.dir)?;
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.writer_epoch <= self.epoch);
+        let listed = segment_bases(self.fs, self.dir)?;
+        let Some(checkpoint) = checkpoint else { return Ok(Plan::from_files(listed)) };
+        let (leftovers, bases): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|base| *base < checkpoint.first_msn);
+        if self.is_consistent(&checkpoint)? {
+            return Ok(Plan::from_checkpoint(checkpoint, &bases, leftovers));
+        }
+        let dir = self.dir.display();
+        tracing::error!(partition = %dir, "segments below the checkpoint are missing or short");
+        let first = checkpoint.first_msn;
+        Ok(Plan { floor: checkpoint.next_msn(), leftovers, ..Plan::whole(bases, first) })
+    }
+
+    /// Whether every segment of the checkpoint is there and long enough.
+    fn is_consistent(&self, checkpoint: &Checkpoint) -> io::Result<bool> {
+        for entry in &checkpoint.segments {
+            match self.fs.metadata(&self.dir.join(segment_name(entry.base))) {
+                Ok(metadata) if metadata.len < entry.extent.end => return Ok(false),
+                Ok(_) => {}
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what the plan says has to be read.
+    pub(crate) fn survey(&self, plan: &Plan) -> io::Result<Survey> {
+        self.survey_until(&plan.bases, plan.start, None)
+    }
+
+    /// Reads from `start` to `stop`, or to the end.
+    pub(crate) fn survey_until(
+        &self,
+        bases: &[Msn],
+        start: Start,
+        stop: Option<Place>,
+    ) -> io::Result<Survey> {
+        let open = |base| self.fs.open(&self.dir.join(segment_name(base)), OpenMode::Read);
+        let surveyor =
+            Surveyor { bases, open: &open, options: self.options, epoch_max: self.epoch, stop };
+        surveyor.run(start)
+    }
+
+    /// Puts together what is known and what was read; `judged` must not ask for a cut any more.
+    pub(crate) fn assemble(&self, plan: Plan, survey: Survey, judged: &Judgement) -> Opened {
+        let mut segments = Vec::new();
+        for entry in &plan.known {
+            let index = Index::new(entry.base, entry.extent.end);
+            let segment = Segment::new(self.dir, entry.base, entry.extent, index);
+            segment.set_sums(entry.sums);
+            segment.seal();
+            segments.push(Arc::new(segment));
+        }
+        let mut unproven = Vec::new();
+        let from = plan.start.place;
+        for (place, surveyed) in (from.segment..).zip(survey.segments) {
+            if survey.strays.contains(&place) {
+                continue;
+            }
+            let end = surveyed.extent.end;
+            let segment = Segment::new(self.dir, surveyed.base, surveyed.extent, surveyed.index);
+            if place == from.segment {
+                segment.set_sums(plan.start.sums);
+            }
+            let segment = Arc::new(segment);
+            if end > if place == from.segment { from.offset } else { 0 } {
+                unproven.push(Arc::clone(&segment));
+            }
+            segments.push(segment);
+        }
+        let mut holes = plan.holes;
+        holes.extend(judged.holes.iter().cloned());
+        Opened {
+            segments,
+            first_msn: plan.first_msn,
+            next_msn: judged.next_msn,
+            holes,
+            unproven,
+            leftovers: plan.leftovers,
+            created: false,
+        }
+    }
+
+    /// Adds an empty segment at the end where there is none to go on in.
+    pub(crate) fn add_active(&self, opened: &mut Opened, roll: bool) -> io::Result<()> {
+        let base = opened.next_msn;
+        let last = opened.segments.last();
+        if last.is_some_and(|last| !roll || last.base == base) {
+            return Ok(());
+        }
+        let segment =
+            Arc::new(Segment::new(self.dir, base, Extent::empty(base), Index::new(base, 0)));
+        let file = self.fs.open(&segment.path, OpenMode::CreateNew)?;
+        self.files.keep(&segment, &file);
+        opened.segments.push(segment);
+        opened.created = true;
+        Ok(())
+    }
+
+    /// Removes what an interrupted trim or roll has left.
+    pub(crate) fn remove_leftovers(&self, leftovers: &[Msn]) -> io::Result<()> {
+        for base in leftovers {
+            remove_segment(self.fs, &self.dir.join(segment_name(*base)))?;
+        }
+        for name in [PREPARED, CHECKPOINT_TEMPORARY] {
+            remove_if_there(self.fs, &self.dir.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes a segment and what is derived from it.
+pub(crate) fn remove_segment(fs: &dyn FileSystem, log: &Path) -> io::Result<()> {
+    remove_if_there(fs, log)?;
+    remove_if_there(fs, &index_path(log))?;
+    remove_if_there(fs, &timeindex_path(log))?;
+    Ok(())
+}
+
+impl Plan {
+    /// Without a checkpoint everything is read.
+    fn from_files(bases: Vec<Msn>) -> Self {
+        let first = bases.first().copied().unwrap_or_default();
+        Self::whole(bases, first)
+    }
+
+    fn whole(bases: Vec<Msn>, first_msn: Msn) -> Self {
+        let extent = Extent::empty(bases.first().copied().unwrap_or(first_msn));
+        let place = Place { segment: 0, offset: 0 };
+        let sums = crate::index::IndexSums::default();
+        let start = Start { place, expected: first_msn, extent, sums };
+        let floor = Msn::ZERO;
+        Self {
+            bases,
+            known: Vec::new(),
+            start,
+            floor,
+            first_msn,
+            holes: Vec::new(),
+            leftovers: Vec::new(),
+        }
+    }
+
+    fn from_checkpoint(checkpoint: Checkpoint, listed: &[Msn], leftovers: Vec<Msn>) -> Self {
+        let (floor, first_msn) = (checkpoint.next_msn(), checkpoint.first_msn);
+        let mut known = checkpoint.segments;
+        let mut bases: Vec<_> = known.iter().map(|entry| entry.base).collect();
+        let Some(last) = known.pop() else { return Self::whole(listed.to_vec(), first_msn) };
+        bases.extend(listed.iter().filter(|base| **base > last.base));
+        let place = Place { segment: known.len(), offset: last.extent.end };
+        let start = Start { place, expected: floor, extent: last.extent, sums: last.sums };
+        Self { bases, known, start, floor, first_msn, holes: checkpoint.holes, leftovers }
+    }
+}

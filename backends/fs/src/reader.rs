@@ -1,0 +1,238 @@
+//! Reads batches from a partition: one read of a file, sliced into batches without copying.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use msglog_core::batch::{BatchHeader, HEADER_BYTES};
+use msglog_core::store::ReadLimit;
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
+
+use crate::io::{File, read_full};
+use crate::log::Log;
+use crate::scan::Scanner;
+use crate::segment::Segment;
+
+/// The most bytes that one read of a file takes, unless a single batch is larger.
+const READ_BYTES_MAX: u64 = 8 << 20;
+/// The fewest bytes that one read of a file takes.
+const READ_BYTES_MIN: u64 = 4 << 10;
+
+/// What a reader does next.
+enum Step {
+    /// These batches, the last of which ends at this offset.
+    Batches(Vec<RecordBatch>, u64),
+    /// The segment holds nothing more at or after the MSN.
+    Exhausted,
+}
+
+/// One read: where it is, and what it looks for.
+struct Cursor<'a> {
+    log: &'a Log,
+    segment: &'a Arc<Segment>,
+    file: Arc<dyn File>,
+    from: Msn,
+    offset: u64,
+    /// The MSN at `offset` where it is known.
+    expected: Option<Msn>,
+    /// The end of what may be read.
+    end: u64,
+}
+
+impl Log {
+    /// Whole batches from the one that holds `from`, or the next one there is.
+    pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        self.usable()?;
+        let bounds = self.bounds();
+        let from = from.max(bounds.first_msn);
+        if from >= bounds.next_msn {
+            return Ok(Vec::new());
+        }
+        let segments = self.segments();
+        let behind = segments.partition_point(|segment| segment.base <= from);
+        for segment in segments.iter().skip(behind.saturating_sub(1)) {
+            let extent = segment.extent();
+            if extent.next_msn <= from {
+                continue;
+            }
+            let step = self.read_segment(segment, from, limit)?;
+            if let Step::Batches(batches, end) = step {
+                if let Some(last) = batches.last() {
+                    self.set_hint(from, last.next_msn(), segment, end);
+                }
+                return Ok(batches);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn read_segment(&self, segment: &Arc<Segment>, from: Msn, limit: ReadLimit) -> Result<Step> {
+        let failed = |cause| self.failed("read", cause);
+        let end = segment.extent().end;
+        let file = self.files.file(segment).map_err(failed)?;
+        let (offset, expected) = match self.hint(from, segment) {
+            Some(offset) => (offset, Some(from)),
+            None => (segment.offset_for(from, &self.files, segment).map_err(failed)?, None),
+        };
+        let expected = if offset == 0 { Some(segment.base) } else { expected };
+        let mut cursor = Cursor { log: self, segment, file, from, offset, expected, end };
+        while cursor.offset < cursor.end {
+            let batches = cursor.take(limit).map_err(failed)?;
+            if !batches.is_empty() {
+                return Ok(Step::Batches(batches, cursor.offset));
+            }
+            cursor.pass_damage()?;
+        }
+        Ok(Step::Exhausted)
+    }
+
+    /// The MSN of the first batch whose newest record is at or after `timestamp`, or the end.
+    pub(crate) fn find(&self, timestamp: Timestamp) -> Result<Msn> {
+        self.usable()?;
+        let bounds = self.bounds();
+        let segments = self.segments();
+        let newest = timestamp.as_millis();
+        let Some(segment) =
+            segments.iter().find(|segment| segment.extent().max_timestamp >= newest)
+        else {
+            return Ok(bounds.next_msn);
+        };
+        let start = segment.msn_for(newest, &self.files, segment);
+        let mut from = start.map_err(|cause| self.failed("search", cause))?;
+        loop {
+            let batches = self.read(from, ReadLimit::default())?;
+            let Some(last) = batches.last() else { return Ok(bounds.next_msn) };
+            from = last.next_msn();
+            if let Some(batch) = batches.iter().find(|batch| batch.max_timestamp() >= timestamp) {
+                return Ok(batch.base_msn());
+            }
+        }
+    }
+}
+
+impl Cursor<'_> {
+    /// The batches at the offset, up to the limit or to bad bytes; moves behind what it has looked
+    /// at. Empty only at the end or in front of bad bytes.
+    fn take(&mut self, limit: ReadLimit) -> io::Result<Vec<RecordBatch>> {
+        let wanted =
+            (limit.bytes as u64).saturating_add(self.log.files.options.index_interval_bytes);
+        let mut want = wanted.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let mut batches = Vec::new();
+        let mut taken = 0_usize;
+        while batches.is_empty() && self.offset < self.end {
+            let chunk = self.chunk(want)?;
+            let (mut at, before) = (0, self.offset);
+            let stopped = loop {
+                let (batch, len) = match split(&chunk, at) {
+                    Split::Batch(batch, len) => (batch, len),
+                    other => break other,
+                };
+                if self.expected.is_some_and(|expected| expected != batch.base_msn()) {
+                    break Split::Bad;
+                }
+                if batch.next_msn() > self.from {
+                    if !batches.is_empty() && taken.saturating_add(len) > limit.bytes {
+                        break Split::Enough;
+                    }
+                    taken = taken.saturating_add(len);
+                    self.expected = Some(batch.next_msn());
+                    batches.push(batch);
+                } else {
+                    self.expected = Some(batch.next_msn());
+                }
+                at += len;
+                self.offset = before + at as u64;
+            };
+            match stopped {
+                Split::Cut(len) if batches.is_empty() && self.fits(len) => want = want.max(len),
+                Split::Cut(_) | Split::Bad if batches.is_empty() => break,
+                _ => {}
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Whether a batch of this length can lie at the offset.
+    fn fits(&self, len: u64) -> bool {
+        len <= self.log.files.options.batch_bytes_max()
+            && len <= self.end.saturating_sub(self.offset)
+    }
+
+    fn chunk(&self, want: u64) -> io::Result<Bytes> {
+        let len = want.min(self.end.saturating_sub(self.offset));
+        let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let count = read_full(self.file.as_ref(), &mut buffer, self.offset)?;
+        buffer.truncate(count);
+        if (count as u64) < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(buffer.into())
+    }
+
+    /// Goes on behind bad bytes: at the next valid batch, or at the end of the segment.
+    fn pass_damage(&mut self) -> Result<()> {
+        if self.offset >= self.end {
+            return Ok(());
+        }
+        let (base, bad) = (self.segment.base, self.offset);
+        if let Some((target, resumes)) = self.log.skip(base, bad) {
+            (self.offset, self.expected) = (target, Some(resumes));
+            return Ok(());
+        }
+        let Some(expected) = self.expected else {
+            // The index led here, and it is no evidence: look again from the front.
+            (self.offset, self.expected) = (0, Some(base));
+            return Ok(());
+        };
+        let next_msn = self.segment.extent().next_msn;
+        let mut scanner =
+            Scanner::new(self.file.as_ref(), self.end, self.log.files.options.batch_bytes_max());
+        let found = scanner.next_valid(bad, &(expected..next_msn));
+        let found = found.map_err(|cause| self.log.failed("read", cause))?;
+        let (target, resumes) = match &found {
+            Some((offset, batch)) => (*offset, batch.base_msn()),
+            None => (self.end, next_msn),
+        };
+        if self.log.add_hole(expected..resumes) {
+            let (start, end) = (expected.get(), resumes.get());
+            let segment = self.segment.path.display();
+            tracing::error!(%segment, offset = bad, start, end, "stored records are damaged");
+        }
+        if self.log.files.options.strict {
+            let path = self.segment.path.display();
+            let why = format!("{path} is damaged at offset {bad}: MSNs {expected}..{resumes}");
+            return Err(Error::new(ErrorKind::Corrupt, why));
+        }
+        self.log.set_skip(base, bad, (target, resumes));
+        (self.offset, self.expected) = (target, Some(resumes));
+        Ok(())
+    }
+}
+
+/// What lies in a chunk at some place.
+enum Split {
+    /// A checked batch and its length.
+    Batch(RecordBatch, usize),
+    /// The beginning of a batch of this length, as far as can be told.
+    Cut(u64),
+    /// No batch.
+    Bad,
+    /// The limit is reached.
+    Enough,
+}
+
+fn split(chunk: &Bytes, at: usize) -> Split {
+    let rest = chunk.get(at..).unwrap_or_default();
+    if rest.len() < HEADER_BYTES {
+        return Split::Cut(HEADER_BYTES as u64);
+    }
+    let Ok(header) = BatchHeader::parse(rest) else { return Split::Bad };
+    let len = header.encoded_len();
+    if len > rest.len() {
+        return Split::Cut(len as u64);
+    }
+    match RecordBatch::decode(chunk.slice(at..at + len)) {
+        Ok(batch) => Split::Batch(batch, len),
+        Err(_) => Split::Bad,
+    }
+}

@@ -1,0 +1,230 @@
+//! Makes a partition whole when it is opened for writing: what is a torn tail is cut and kept aside,
+//! what was acknowledged and is damaged becomes a reported hole.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use msglog_core::{Error, ErrorKind, Msn, Result};
+
+use crate::opening::{Opened, Opening};
+use crate::quarantine::Quarantine;
+use crate::survey::{Gap, Place, Survey};
+
+/// What is known of bad bytes and what lies behind them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Facts {
+    /// The next valid batch continues as if the bytes were not there.
+    pub(crate) nothing_missing: bool,
+    /// The MSN that is missing lies below the checkpoint.
+    pub(crate) below_checkpoint: bool,
+    /// A valid batch behind bears an epoch of this log.
+    pub(crate) proof_behind: bool,
+    /// The store was opened to refuse damage.
+    pub(crate) strict: bool,
+}
+
+/// What bad bytes are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// No record is missing: leave them.
+    Harmless,
+    /// Never acknowledged: cut there.
+    TornTail,
+    /// Acknowledged data was damaged: go on at the next valid batch and report it.
+    Hole,
+    /// The same, and the store was opened to refuse it.
+    Refuse,
+}
+
+/// The recovery decision, for the bytes at which no valid batch lies.
+pub(crate) fn verdict(facts: Facts) -> Verdict {
+    match facts {
+        Facts { nothing_missing: true, .. } => Verdict::Harmless,
+        Facts { below_checkpoint: false, proof_behind: false, .. } => Verdict::TornTail,
+        Facts { strict: true, .. } => Verdict::Refuse,
+        Facts { strict: false, .. } => Verdict::Hole,
+    }
+}
+
+/// What recovery found and did when a partition was opened.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// MSNs of acknowledged records that are lost to damage.
+    pub holes: Vec<Range<Msn>>,
+    /// The MSN at which a torn tail was cut.
+    pub cut_at: Option<Msn>,
+    /// The files that hold what was cut or found astray.
+    pub quarantined: Vec<PathBuf>,
+}
+
+/// The verdicts on one survey.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Judgement {
+    /// Damage to what was acknowledged.
+    pub(crate) holes: Vec<Range<Msn>>,
+    /// The first place that was never acknowledged, and its MSN.
+    pub(crate) cut: Option<(Place, Msn)>,
+    /// The MSN of the next record.
+    pub(crate) next_msn: Msn,
+    /// Whether to go on in a new segment.
+    pub(crate) roll: bool,
+    /// Damage that must not be opened.
+    pub(crate) refuse: bool,
+}
+
+/// Judges every gap of a survey; `floor` is the MSN below which the checkpoint proves all synced.
+pub(crate) fn judge(survey: &Survey, floor: Msn, strict: bool) -> Judgement {
+    let mut judged = Judgement { next_msn: survey.next_msn, ..Judgement::default() };
+    for gap in &survey.gaps {
+        let facts = facts(gap, survey, floor, strict);
+        match verdict(facts) {
+            Verdict::Harmless => {}
+            Verdict::TornTail => {
+                judged.cut = Some((gap.at, gap.expected));
+                judged.next_msn = gap.expected;
+                break;
+            }
+            verdict => {
+                judged.refuse |= verdict == Verdict::Refuse;
+                judged.roll = true;
+                if let Some((_, resumes)) = gap.resumes {
+                    judged.holes.push(gap.expected..resumes);
+                }
+            }
+        }
+    }
+    if judged.next_msn < floor {
+        judged.holes.push(judged.next_msn..floor);
+        judged.next_msn = floor;
+        judged.roll = true;
+        judged.refuse |= strict;
+    }
+    judged
+}
+
+fn facts(gap: &Gap, survey: &Survey, floor: Msn, strict: bool) -> Facts {
+    Facts {
+        nothing_missing: gap.resumes.is_some_and(|(_, msn)| msn == gap.expected),
+        below_checkpoint: gap.expected < floor,
+        proof_behind: survey.proof.is_some_and(|proof| proof > gap.at),
+        strict,
+    }
+}
+
+/// How often a cut is followed by another look; one more than should ever be needed.
+const PASSES_MAX: usize = 4;
+
+/// Recovers a partition and answers it ready to be written.
+pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)> {
+    let failed =
+        |cause| Error::from_io(format!("recover partition {}", opening.dir.display()), cause);
+    let mut report = RecoveryReport::default();
+    for _ in 0..PASSES_MAX {
+        let plan = opening.plan().map_err(failed)?;
+        let survey = opening.survey(&plan).map_err(failed)?;
+        let judged = judge(&survey, plan.floor, opening.options.strict);
+        refuse(opening, &plan.holes, &judged)?;
+        if judged.cut.is_some() || !survey.strays.is_empty() {
+            apply(opening, &plan.bases, &survey, &judged, &mut report).map_err(failed)?;
+            continue;
+        }
+        for hole in &judged.holes {
+            let (start, end) = (hole.start.get(), hole.end.get());
+            let partition = opening.dir.display();
+            tracing::error!(%partition, start, end, "acknowledged records are lost to damage");
+        }
+        report.holes.clone_from(&judged.holes);
+        let changed = report != RecoveryReport::default() || judged.roll;
+        let mut opened = opening.assemble(plan, survey, &judged);
+        opening.add_active(&mut opened, judged.roll).map_err(failed)?;
+        settle(opening, &opened, changed).map_err(failed)?;
+        return Ok((opened, report));
+    }
+    let why = format!("partition {} does not come to rest", opening.dir.display());
+    Err(Error::new(ErrorKind::Corrupt, why))
+}
+
+fn refuse(opening: &Opening<'_>, known: &[Range<Msn>], judged: &Judgement) -> Result<()> {
+    if !opening.options.strict || (known.is_empty() && !judged.refuse) {
+        return Ok(());
+    }
+    let holes = [known, &judged.holes].concat();
+    let why = format!("partition {} has lost MSNs {holes:?}", opening.dir.display());
+    Err(Error::new(ErrorKind::Corrupt, why))
+}
+
+/// Cuts and moves aside; each step leaves a state of the same verdict.
+fn apply(
+    opening: &Opening<'_>,
+    bases: &[Msn],
+    survey: &Survey,
+    judged: &Judgement,
+    report: &mut RecoveryReport,
+) -> io::Result<()> {
+    let mut quarantine = Quarantine::new(opening.fs, opening.dir);
+    for stray in survey.strays.iter().rev() {
+        if let Some(base) = bases.get(*stray) {
+            quarantine.take_segment(*base)?;
+        }
+    }
+    if let Some((place, _)) = judged.cut {
+        // The newest first: what is left is at any time the beginning of what was there.
+        let behind = bases.iter().enumerate().skip(place.segment + 1).rev();
+        for (segment, base) in behind {
+            if !survey.strays.contains(&segment) {
+                quarantine.take_segment(*base)?;
+            }
+        }
+        if let Some(base) = bases.get(place.segment) {
+            quarantine.cut_segment(*base, place.offset)?;
+        }
+        report.cut_at = Some(judged.next_msn);
+    }
+    let kept = quarantine.finish()?;
+    let (partition, cut_at) = (opening.dir.display(), report.cut_at.map(Msn::get));
+    tracing::warn!(%partition, cut_at, ?kept, "torn tail or stray segments are put aside");
+    report.quarantined.extend(kept);
+    Ok(())
+}
+
+/// Makes what survived durable before anyone reads it, and remembers what was decided.
+fn settle(opening: &Opening<'_>, opened: &Opened, changed: bool) -> io::Result<()> {
+    for segment in &opened.unproven {
+        opening.files.file(segment)?.sync_data()?;
+    }
+    if changed || !opened.unproven.is_empty() || opened.created {
+        opening.fs.sync_dir(opening.dir)?;
+    }
+    if changed {
+        opened.checkpoint(opening.epoch).store(opening.fs, opening.dir)?;
+    }
+    opening.remove_leftovers(&opened.leftovers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_table() {
+        let table = [
+            // nothing missing, below checkpoint, proof behind, strict
+            ([true, false, false, false], Verdict::Harmless),
+            ([true, true, true, true], Verdict::Harmless),
+            ([false, false, false, false], Verdict::TornTail),
+            ([false, false, false, true], Verdict::TornTail),
+            ([false, false, true, false], Verdict::Hole),
+            ([false, true, false, false], Verdict::Hole),
+            ([false, true, true, false], Verdict::Hole),
+            ([false, false, true, true], Verdict::Refuse),
+            ([false, true, false, true], Verdict::Refuse),
+            ([false, true, true, true], Verdict::Refuse),
+        ];
+        for ([nothing_missing, below_checkpoint, proof_behind, strict], expected) in table {
+            let facts = Facts { nothing_missing, below_checkpoint, proof_behind, strict };
+            assert_eq!(verdict(facts), expected, "{facts:?}");
+        }
+    }
+}

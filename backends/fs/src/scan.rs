@@ -1,0 +1,178 @@
+//! Walks the bytes of one segment: which batch lies where, and where the next valid one begins.
+
+use std::io;
+
+use bytes::Bytes;
+use msglog_core::batch::{BatchHeader, HEADER_BYTES};
+use msglog_core::{Msn, RecordBatch};
+
+use crate::io::{File, read_full};
+
+/// Bytes read at a time.
+const WINDOW_BYTES: u64 = 256 << 10;
+/// Bytes of a batch up to and with its magic: what the search looks at first.
+const PREFIX_BYTES: usize = 17;
+/// Bytes that the length field of a batch does not count.
+const LENGTH_START: u64 = 12;
+/// How many MSNs damage can cost at most; a candidate further ahead is chance.
+const LOST_MSNS_MAX: u64 = 1 << 40;
+
+/// What lies at an offset.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A batch whose CRC was checked.
+    Batch(RecordBatch),
+    /// Nothing, or only zeros from here to the end.
+    End,
+    /// Bytes that are no valid batch.
+    Bad,
+}
+
+/// Reads one segment file from front to back in large steps.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    file: &'a dyn File,
+    /// Bytes from here on do not exist for this scanner.
+    end: u64,
+    batch_bytes_max: u64,
+    window: Bytes,
+    window_start: u64,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(file: &'a dyn File, end: u64, batch_bytes_max: u64) -> Self {
+        Self { file, end, batch_bytes_max, window: Bytes::new(), window_start: 0 }
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The bytes at `at`: `len` of them, or fewer at the end.
+    fn bytes(&mut self, at: u64, len: u64) -> io::Result<Bytes> {
+        let len = len.min(self.end.saturating_sub(at));
+        if let Some(bytes) = self.in_window(at, len) {
+            return Ok(bytes);
+        }
+        let wanted = len.max(WINDOW_BYTES).min(self.end.saturating_sub(at));
+        let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
+        let count = read_full(self.file, &mut buffer, at)?;
+        buffer.truncate(count);
+        if (count as u64) < wanted {
+            // The file was cut behind our back.
+            self.end = at.saturating_add(count as u64);
+        }
+        self.window = buffer.into();
+        self.window_start = at;
+        let len = len.min(count as u64);
+        Ok(self.in_window(at, len).unwrap_or_default())
+    }
+
+    fn in_window(&self, at: u64, len: u64) -> Option<Bytes> {
+        let from = usize::try_from(at.checked_sub(self.window_start)?).ok()?;
+        let to = from.checked_add(usize::try_from(len).ok()?)?;
+        (to <= self.window.len()).then(|| self.window.slice(from..to))
+    }
+
+    /// What lies at `at`.
+    pub(crate) fn at(&mut self, at: u64) -> io::Result<Found> {
+        let head = self.bytes(at, HEADER_BYTES as u64)?;
+        if head.iter().all(|byte| *byte == 0) {
+            let rest = self.first_nonzero(at)?;
+            return Ok(if rest.is_none() { Found::End } else { Found::Bad });
+        }
+        Ok(self.batch(at, &head)?.map_or(Found::Bad, Found::Batch))
+    }
+
+    fn batch(&mut self, at: u64, head: &[u8]) -> io::Result<Option<RecordBatch>> {
+        let Ok(header) = BatchHeader::parse(head) else { return Ok(None) };
+        let len = header.encoded_len() as u64;
+        if len > self.batch_bytes_max || len > self.end.saturating_sub(at) {
+            return Ok(None);
+        }
+        Ok(RecordBatch::decode(self.bytes(at, len)?).ok())
+    }
+
+    /// The first byte from `from` on that is not zero.
+    pub(crate) fn first_nonzero(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let mut at = from;
+        while at < self.end {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(place) = bytes.iter().position(|byte| *byte != 0) {
+                return Ok(Some(at + place as u64));
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(None)
+    }
+
+    /// The next valid batch behind bad bytes at `bad`, whose MSNs lie in `range`.
+    ///
+    /// What the header of the bad batch says of its length is tried first, so that a batch inside
+    /// the payload of another is not taken for one where it can be helped.
+    pub(crate) fn next_valid(
+        &mut self,
+        bad: u64,
+        range: &std::ops::Range<Msn>,
+    ) -> io::Result<Option<(u64, RecordBatch)>> {
+        let head = self.bytes(bad, HEADER_BYTES as u64)?;
+        if let Ok(header) = BatchHeader::parse(&head) {
+            let behind = bad.saturating_add(header.encoded_len() as u64);
+            if let Some(batch) = self.candidate(behind, range)? {
+                return Ok(Some((behind, batch)));
+            }
+        }
+        let mut at = bad.saturating_add(1);
+        while at.saturating_add(HEADER_BYTES as u64) <= self.end {
+            let window = self.bytes(at, WINDOW_BYTES)?;
+            let starts = window.len().saturating_sub(PREFIX_BYTES - 1);
+            for start in 0..starts {
+                // The magic first: it rules out nearly every offset at the cost of one byte.
+                if window.get(start + PREFIX_BYTES - 1) != Some(&2) {
+                    continue;
+                }
+                let place = at + start as u64;
+                let head = window.get(start..).unwrap_or_default();
+                if self.plausible(place, head, range)
+                    && let Some(batch) = self.candidate(place, range)?
+                {
+                    return Ok(Some((place, batch)));
+                }
+            }
+            if starts == 0 {
+                break;
+            }
+            at += starts as u64;
+        }
+        Ok(None)
+    }
+
+    /// Whether the first bytes can begin a batch that the caller waits for.
+    fn plausible(&self, place: u64, head: &[u8], range: &std::ops::Range<Msn>) -> bool {
+        let Some((base, rest)) = head.split_first_chunk::<8>() else { return false };
+        let Some((length, _)) = rest.split_first_chunk::<4>() else { return false };
+        let (base, length) = (u64::from_be_bytes(*base), u64::from(u32::from_be_bytes(*length)));
+        let len = length.saturating_add(LENGTH_START);
+        base >= range.start.get()
+            && base < range.end.get()
+            && len >= HEADER_BYTES as u64
+            && len <= self.batch_bytes_max
+            && len <= self.end.saturating_sub(place)
+    }
+
+    fn candidate(
+        &mut self,
+        place: u64,
+        range: &std::ops::Range<Msn>,
+    ) -> io::Result<Option<RecordBatch>> {
+        let head = self.bytes(place, HEADER_BYTES as u64)?;
+        let far = range.start.plus(LOST_MSNS_MAX);
+        Ok(self.batch(place, &head)?.filter(|batch| {
+            let base = batch.base_msn();
+            base >= range.start && batch.next_msn() <= range.end && base <= far
+        }))
+    }
+}

@@ -1,0 +1,256 @@
+//! One segment of a partition: its file, how far it is filled, and its index.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use msglog_core::store::Access;
+use msglog_core::{Msn, RecordBatch};
+
+use crate::blocking::lock;
+use crate::index::{Index, IndexSums};
+use crate::io::{File, FileSystem, OpenMode, read_small};
+use crate::layout::{index_path, segment_name, timeindex_path};
+use crate::options::FsOptions;
+use crate::scan::{Found, Scanner};
+
+/// The largest index file that is read: far more than the smallest interval makes.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+
+/// How far a segment is filled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Extent {
+    /// Bytes up to the end of the last valid batch.
+    pub(crate) end: u64,
+    /// The MSN after that batch.
+    pub(crate) next_msn: Msn,
+    /// The newest timestamp; `i64::MIN` without any.
+    pub(crate) max_timestamp: i64,
+}
+
+impl Extent {
+    /// A segment without batches.
+    pub(crate) fn empty(base: Msn) -> Self {
+        Self { end: 0, next_msn: base, max_timestamp: i64::MIN }
+    }
+
+    /// The extent once `batch` lies at `offset`.
+    pub(crate) fn with(self, batch: &RecordBatch, offset: u64) -> Self {
+        Self {
+            end: offset.saturating_add(batch.encoded_len() as u64),
+            next_msn: batch.next_msn(),
+            max_timestamp: self.max_timestamp.max(batch.max_timestamp().as_millis()),
+        }
+    }
+}
+
+/// One segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: Msn,
+    pub(crate) path: PathBuf,
+    extent: Mutex<Extent>,
+    sealed: AtomicBool,
+    file: Mutex<Option<Arc<dyn File>>>,
+    index: Mutex<Index>,
+    sums: Mutex<IndexSums>,
+    used: AtomicU64,
+}
+
+impl Segment {
+    /// The segment of this folder whose first MSN is `base`, filled so far.
+    pub(crate) fn new(dir: &Path, base: Msn, extent: Extent, index: Index) -> Self {
+        Self {
+            base,
+            path: dir.join(segment_name(base)),
+            extent: Mutex::new(extent),
+            sealed: AtomicBool::new(false),
+            file: Mutex::new(None),
+            index: Mutex::new(index),
+            sums: Mutex::default(),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        *lock(&self.extent)
+    }
+
+    pub(crate) fn set_extent(&self, extent: Extent) {
+        *lock(&self.extent) = extent;
+    }
+
+    /// Takes over what a follower has found behind the end.
+    pub(crate) fn extend_to(&self, extent: Extent, found: Index) {
+        let mut index = lock(&self.index);
+        *index = std::mem::take(&mut *index).followed_by(found);
+        self.set_extent(extent);
+    }
+
+    pub(crate) fn sums(&self) -> IndexSums {
+        *lock(&self.sums)
+    }
+
+    pub(crate) fn set_sums(&self, sums: IndexSums) {
+        *lock(&self.sums) = sums;
+    }
+
+    /// Marks it complete: its index may leave memory from now on.
+    pub(crate) fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
+    }
+
+    /// Takes note of the batch at `offset`.
+    pub(crate) fn note(&self, batch: &RecordBatch, offset: u64, options: &FsOptions) {
+        lock(&self.index).push(batch, offset, options.index_interval_bytes);
+    }
+
+    pub(crate) fn index_bytes(&self) -> u64 {
+        lock(&self.index).encoded_len()
+    }
+
+    /// The whole index: what is in memory, completed by the files or, failing these, by the log.
+    pub(crate) fn index(&self, files: &OpenFiles, this: &Arc<Self>) -> io::Result<Index> {
+        {
+            let index = lock(&self.index);
+            if index.is_complete() {
+                return Ok(index.clone());
+            }
+        }
+        let earlier = match self.load_index(files.fs.as_ref())? {
+            Some(earlier) => earlier,
+            None => self.rebuild_index(files, this)?,
+        };
+        let mut index = lock(&self.index);
+        if !index.is_complete() {
+            index.complete_with(earlier);
+        }
+        Ok(index.clone())
+    }
+
+    /// Where to start looking for `msn`.
+    pub(crate) fn offset_for(
+        &self,
+        msn: Msn,
+        files: &OpenFiles,
+        this: &Arc<Self>,
+    ) -> io::Result<u64> {
+        if !lock(&self.index).is_complete() {
+            self.index(files, this)?;
+        }
+        Ok(lock(&self.index).offset_for(msn))
+    }
+
+    /// An MSN before which every timestamp is older than `timestamp`.
+    pub(crate) fn msn_for(
+        &self,
+        timestamp: i64,
+        files: &OpenFiles,
+        this: &Arc<Self>,
+    ) -> io::Result<Msn> {
+        if !lock(&self.index).is_complete() {
+            self.index(files, this)?;
+        }
+        Ok(lock(&self.index).msn_for(timestamp))
+    }
+
+    fn load_index(&self, fs: &dyn FileSystem) -> io::Result<Option<Index>> {
+        let sums = self.sums();
+        let offsets = read_small(fs, &index_path(&self.path), INDEX_BYTES_MAX);
+        let times = read_small(fs, &timeindex_path(&self.path), INDEX_BYTES_MAX);
+        let (Ok(Some(offsets)), Ok(Some(times))) = (offsets, times) else { return Ok(None) };
+        Ok(Index::decode(self.base, (&offsets, &times), sums))
+    }
+
+    fn rebuild_index(&self, files: &OpenFiles, this: &Arc<Self>) -> io::Result<Index> {
+        tracing::debug!(segment = %self.path.display(), "index is rebuilt from the log");
+        let file = files.file(this)?;
+        let mut scanner =
+            Scanner::new(file.as_ref(), self.extent().end, files.options.batch_bytes_max());
+        let mut index = Index::new(self.base, 0);
+        let (mut at, mut expected) = (0, self.base);
+        while at < scanner.end() {
+            let found = match scanner.at(at)? {
+                Found::Batch(batch) if batch.base_msn() == expected => Some((at, batch)),
+                Found::End => None,
+                _ => scanner.next_valid(at, &(expected..self.extent().next_msn))?,
+            };
+            let Some((place, batch)) = found else { break };
+            index.push(&batch, place, files.options.index_interval_bytes);
+            (at, expected) = (place + batch.encoded_len() as u64, batch.next_msn());
+        }
+        Ok(index)
+    }
+
+    /// Lets the file go, and the index where it can be had again.
+    fn close(&self) {
+        *lock(&self.file) = None;
+        if self.sealed.load(Ordering::Acquire) {
+            *lock(&self.index) = Index::new(self.base, u64::MAX);
+        }
+    }
+}
+
+/// The segment files that are held open: at most so many, the longest unused goes first.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) options: FsOptions,
+    uses: AtomicU64,
+    open: Mutex<Vec<Weak<Segment>>>,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(fs: Arc<dyn FileSystem>, options: FsOptions) -> Self {
+        Self { fs, options, uses: AtomicU64::new(0), open: Mutex::default() }
+    }
+
+    /// The open file of a segment.
+    pub(crate) fn file(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn File>> {
+        let now = self.uses.fetch_add(1, Ordering::Relaxed);
+        segment.used.store(now, Ordering::Relaxed);
+        if let Some(file) = &*lock(&segment.file) {
+            return Ok(Arc::clone(file));
+        }
+        let mode = match self.options.access {
+            Access::Read => OpenMode::Read,
+            Access::Write => OpenMode::ReadWrite,
+        };
+        let file = self.fs.open(&segment.path, mode)?;
+        self.keep(segment, &file);
+        Ok(file)
+    }
+
+    /// Takes an open file into the set.
+    pub(crate) fn keep(&self, segment: &Arc<Segment>, file: &Arc<dyn File>) {
+        let evicted = {
+            let mut open = lock(&self.open);
+            open.retain(|segment| segment.strong_count() > 0);
+            let evicted = if open.len() >= self.options.open_files_max {
+                take_oldest(&mut open)
+            } else {
+                None
+            };
+            open.push(Arc::downgrade(segment));
+            evicted
+        };
+        if let Some(evicted) = evicted {
+            evicted.close();
+        }
+        *lock(&segment.file) = Some(Arc::clone(file));
+    }
+
+    /// How many files are held open.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.open).iter().filter(|segment| segment.strong_count() > 0).count()
+    }
+}
+
+fn take_oldest(open: &mut Vec<Weak<Segment>>) -> Option<Arc<Segment>> {
+    let used = |segment: &Weak<Segment>| {
+        segment.upgrade().map_or(0, |segment| segment.used.load(Ordering::Relaxed))
+    };
+    let oldest = open.iter().enumerate().min_by_key(|(_, segment)| used(segment))?.0;
+    open.swap_remove(oldest).upgrade()
+}

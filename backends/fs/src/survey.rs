@@ -1,0 +1,178 @@
+//! Surveys segments from some place to their end: what is valid, where bytes are bad, and the last
+//! proof that everything before it had been synced.
+
+use std::io;
+use std::ops::Range;
+
+use msglog_core::{Msn, RecordBatch};
+
+use crate::index::{Index, IndexSums};
+use crate::io::File;
+use crate::options::FsOptions;
+use crate::scan::{Found, Scanner};
+use crate::segment::Extent;
+
+/// A place in a list of segments.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Place {
+    /// Which segment of the list.
+    pub(crate) segment: usize,
+    /// Where in it.
+    pub(crate) offset: u64,
+}
+
+/// Bytes or whole segments in which no batch was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Gap {
+    /// Where the batch of MSN `expected` should have been.
+    pub(crate) at: Place,
+    /// The MSN looked for.
+    pub(crate) expected: Msn,
+    /// The next valid batch: its place and first MSN.
+    pub(crate) resumes: Option<(Place, Msn)>,
+}
+
+/// Where a survey starts, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) place: Place,
+    /// The MSN of the first batch there.
+    pub(crate) expected: Msn,
+    /// How far the segment there is filled before it.
+    pub(crate) extent: Extent,
+    /// The checksums of its index files.
+    pub(crate) sums: IndexSums,
+}
+
+/// What was found in one segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Surveyed {
+    pub(crate) base: Msn,
+    pub(crate) extent: Extent,
+    pub(crate) index: Index,
+}
+
+/// What was found in all.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// By place in the list, from the one at which the survey started.
+    pub(crate) segments: Vec<Surveyed>,
+    /// In order.
+    pub(crate) gaps: Vec<Gap>,
+    /// Segments whose first MSN lies within an earlier one: no file of this log.
+    pub(crate) strays: Vec<usize>,
+    /// The last batch with an epoch of this log.
+    pub(crate) proof: Option<Place>,
+    /// The MSN after the last valid batch.
+    pub(crate) next_msn: Msn,
+    /// The last valid batch.
+    pub(crate) last: Option<(Place, RecordBatch)>,
+    open: Option<(Place, Msn)>,
+}
+
+/// Answers the open file of a segment by its first MSN.
+pub(crate) type Opener<'a> = dyn Fn(Msn) -> io::Result<std::sync::Arc<dyn File>> + 'a;
+
+/// What a survey works with.
+pub(crate) struct Surveyor<'a> {
+    /// The first MSNs of all segments, rising.
+    pub(crate) bases: &'a [Msn],
+    pub(crate) open: &'a Opener<'a>,
+    pub(crate) options: &'a FsOptions,
+    /// The highest epoch that this log has had.
+    pub(crate) epoch_max: i32,
+    /// Where to stop before the end.
+    pub(crate) stop: Option<Place>,
+}
+
+impl Surveyor<'_> {
+    /// Surveys from `start` to the end of the last segment.
+    pub(crate) fn run(&self, start: Start) -> io::Result<Survey> {
+        let mut survey = Survey { next_msn: start.expected, ..Survey::default() };
+        let mut end = start.place;
+        for (segment, base) in self.bases.iter().copied().enumerate().skip(start.place.segment) {
+            if self.stop.is_some_and(|stop| stop.segment < segment) {
+                break;
+            }
+            let first = segment == start.place.segment;
+            let offset = if first { start.place.offset } else { 0 };
+            if base < survey.next_msn && !first {
+                survey.strays.push(segment);
+                let (extent, index) = (Extent::empty(base), Index::new(base, 0));
+                survey.segments.push(Surveyed { base, extent, index });
+                continue;
+            }
+            if offset == 0 && base != survey.next_msn && survey.open.is_none() {
+                survey.open = Some((if first { start.place } else { end }, survey.next_msn));
+            }
+            let extent = if first { start.extent } else { Extent::empty(base) };
+            let index = Index::new(base, offset);
+            let surveyed = Surveyed { base, extent, index };
+            let surveyed = self.segment(&mut survey, Place { segment, offset }, surveyed)?;
+            end = Place { segment, offset: surveyed.extent.end };
+            survey.segments.push(surveyed);
+        }
+        if let Some((at, expected)) = survey.open.take() {
+            survey.gaps.push(Gap { at, expected, resumes: None });
+        }
+        Ok(survey)
+    }
+
+    fn segment(
+        &self,
+        survey: &mut Survey,
+        mut place: Place,
+        mut surveyed: Surveyed,
+    ) -> io::Result<Surveyed> {
+        let file = (self.open)(surveyed.base)?;
+        let len = match self.stop {
+            Some(stop) if stop.segment == place.segment => stop.offset,
+            _ => file.len()?,
+        };
+        let mut scanner = Scanner::new(file.as_ref(), len, self.options.batch_bytes_max());
+        let limit = self.bases.get(place.segment + 1).copied().unwrap_or(Msn::MAX);
+        loop {
+            let range = survey.next_msn.max(surveyed.base)..limit;
+            let found = match scanner.at(place.offset)? {
+                Found::End => return Ok(surveyed),
+                Found::Batch(batch) if survey.takes(&batch, place, &range) => {
+                    Some((place.offset, batch))
+                }
+                _ => {
+                    survey.open.get_or_insert((place, survey.next_msn));
+                    scanner.next_valid(place.offset, &range)?
+                }
+            };
+            let Some((offset, batch)) = found else { return Ok(surveyed) };
+            place.offset = offset;
+            surveyed.extent = surveyed.extent.with(&batch, offset);
+            surveyed.index.push(&batch, offset, self.options.index_interval_bytes);
+            place = survey.take(batch, place, self.epoch_max);
+        }
+    }
+}
+
+impl Survey {
+    /// Whether a valid batch is the next one: without a gap exactly, behind a gap anywhere ahead.
+    fn takes(&self, batch: &RecordBatch, place: Place, range: &Range<Msn>) -> bool {
+        if self.open.is_none() {
+            return batch.base_msn() == self.next_msn;
+        }
+        let starts = place.offset == 0 && batch.base_msn() == range.start;
+        let fits = batch.base_msn() >= range.start && batch.next_msn() <= range.end;
+        starts || (place.offset > 0 && fits)
+    }
+
+    fn take(&mut self, batch: RecordBatch, place: Place, epoch_max: i32) -> Place {
+        if let Some((at, expected)) = self.open.take() {
+            self.gaps.push(Gap { at, expected, resumes: Some((place, batch.base_msn())) });
+        }
+        if (0..=epoch_max).contains(&batch.leader_epoch()) {
+            self.proof = Some(place);
+        }
+        self.next_msn = batch.next_msn();
+        let behind = place.offset.saturating_add(batch.encoded_len() as u64);
+        self.last = Some((place, batch));
+        Place { segment: place.segment, offset: behind }
+    }
+}

@@ -1,0 +1,96 @@
+//! The bytes of an append: which batches go to which segment, and one vectored write for each.
+
+use std::io;
+use std::sync::Arc;
+
+use msglog_core::{Msn, RecordBatch};
+
+use crate::index::Index;
+use crate::io::{File, FileSystem, OpenMode, write_full};
+use crate::layout::PREPARED;
+use crate::log::Log;
+use crate::segment::{Extent, Segment};
+use crate::writer::Prepared;
+
+/// The most MSNs that one segment spans: what the relative MSN of an index can name in Kafka.
+const SEGMENT_MSNS_MAX: u64 = (1 << 31) - 1;
+
+/// What one append writes to one segment.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<dyn File>,
+    /// Where it begins.
+    pub(crate) start: u64,
+    /// How many batches.
+    pub(crate) count: usize,
+    /// For a segment that this append has created, how far its file holds zeros.
+    pub(crate) fresh: Option<u64>,
+}
+
+impl Part {
+    /// Makes the file what it was before, also on the device.
+    pub(crate) fn take_back(&self, fs: &dyn FileSystem) -> io::Result<()> {
+        if self.fresh.is_some() {
+            return fs.remove(&self.segment.path);
+        }
+        self.file.set_len(self.start)?;
+        self.file.sync_all()
+    }
+}
+
+/// Whether an append goes to the active segment: it is empty, or all of it fits.
+pub(crate) fn stays(active: &Segment, batches: &[RecordBatch], segment_bytes: u64) -> bool {
+    let end = active.extent().end;
+    let len: u64 = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
+    let last = batches.last().map_or(active.base, RecordBatch::next_msn);
+    let spans = last.distance_from(active.base) > SEGMENT_MSNS_MAX;
+    end == 0 || (end.saturating_add(len) <= segment_bytes && !spans)
+}
+
+/// How many batches fit; at least one, because a batch is never larger than a segment.
+pub(crate) fn fitting(batches: &[RecordBatch], bytes: u64) -> usize {
+    let base = batches.first().map_or(Msn::ZERO, RecordBatch::base_msn);
+    let mut left = bytes;
+    let fits = |batch: &&RecordBatch| {
+        let spans = batch.next_msn().distance_from(base) > SEGMENT_MSNS_MAX;
+        let room = left.checked_sub(batch.encoded_len() as u64).filter(|_| !spans);
+        left = room.unwrap_or(left);
+        room.is_some()
+    };
+    batches.iter().take_while(fits).count().max(1)
+}
+
+/// Writes the batches one behind the other.
+pub(crate) fn write_batches(
+    file: &dyn File,
+    batches: &[RecordBatch],
+    start: u64,
+) -> io::Result<()> {
+    let prefixes: Vec<_> = batches.iter().map(RecordBatch::prefix).collect();
+    let mut parts = Vec::with_capacity(batches.len() * 2);
+    for (batch, prefix) in batches.iter().zip(&prefixes) {
+        parts.push(io::IoSlice::new(prefix));
+        parts.push(io::IoSlice::new(batch.rest()));
+    }
+    write_full(file, &mut parts, start)
+}
+
+/// A new segment: the prepared file under its final name, or else a new file. Answers also how far
+/// it holds zeros. The name is not durable yet.
+pub(crate) fn fresh_segment(
+    log: &Log,
+    prepared: Option<Prepared>,
+    base: Msn,
+) -> io::Result<(Arc<Segment>, Arc<dyn File>, u64)> {
+    let fs = log.files.fs.as_ref();
+    let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base, 0));
+    let (file, zeroed_end) = match prepared {
+        Some(prepared) => {
+            fs.rename(&log.dir.join(PREPARED), &segment.path)?;
+            (prepared.file, prepared.zeroed_end)
+        }
+        None => (fs.open(&segment.path, OpenMode::CreateNew)?, 0),
+    };
+    Ok((Arc::new(segment), file, zeroed_end))
+}
