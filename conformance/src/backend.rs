@@ -176,7 +176,9 @@ impl Backend for FnBackend {
                 let open = Arc::clone(&self.open);
                 Provision::Ready(Box::new(FnInstance { at, open, own: Mutex::new(Some(folder)) }))
             }
-            Err(cause) => Provision::Unavailable { reason: format!("no temporary folder: {cause}") },
+            Err(cause) => {
+                Provision::Unavailable { reason: format!("no temporary folder: {cause}") }
+            }
         }
     }
 

@@ -1,14 +1,16 @@
 //! What a case is given: a fresh place, what the store claims, a seed, and the steps all cases share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use msglog_core::store::{
     Access, Capabilities, DocumentKey, MessageStore, OpenOptions, PartitionStore, ReadLimit,
 };
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, TopicPartition};
 
-use crate::backend::{Backend, Instance, Provision};
+use crate::backend::{Backend, Faults, Instance, Provision};
 use crate::sample::Samples;
 use crate::{Case, CaseResult, Failure, ensure, ensure_eq};
 
@@ -144,7 +146,10 @@ impl Opened {
 }
 
 /// Appends each batch with a call of its own.
-pub async fn append_each(partition: &Arc<dyn PartitionStore>, batches: &[RecordBatch]) -> CaseResult {
+pub async fn append_each(
+    partition: &Arc<dyn PartitionStore>,
+    batches: &[RecordBatch],
+) -> CaseResult {
     for batch in batches {
         let what = format!("append at MSN {}", batch.base_msn());
         partition.append(vec![batch.clone()]).await.map_err(|error| during(&what, error))?;
@@ -206,7 +211,10 @@ pub async fn read_pages(
             let (base, end) = (batch.base_msn(), batch.next_msn());
             ensure!(end > next, "{what}: batch {base}..{end} lies before the MSN asked for");
             let after = all.last().map(RecordBatch::next_msn);
-            ensure!(after.is_none_or(|after| base >= after), "{what}: batch {base}..{end} is out of order");
+            ensure!(
+                after.is_none_or(|after| base >= after),
+                "{what}: batch {base}..{end} is out of order"
+            );
             next = end;
             all.push(batch);
         }
@@ -250,7 +258,34 @@ async fn provision(backend: &dyn Backend, case: &Case) -> CaseResult<Box<dyn Ins
         Provision::Unavailable { reason } => return Err(Failure::unavailable(reason)),
     };
     check_empty(place.as_ref()).await?;
-    Ok(place)
+    Ok(Box::new(Settled(place)))
+}
+
+/// A place that is opened only while no child process is being started.
+struct Settled(Box<dyn Instance>);
+
+#[async_trait]
+impl Instance for Settled {
+    async fn open(&self, access: Access) -> msglog_core::Result<Arc<dyn MessageStore>> {
+        crate::process::wait_for_spawning();
+        self.0.open(access).await
+    }
+
+    async fn destroy(&self) -> msglog_core::Result<()> {
+        self.0.destroy().await
+    }
+
+    fn folder(&self) -> Option<PathBuf> {
+        self.0.folder()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.0.address()
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        self.0.faults()
+    }
 }
 
 /// A place that is not empty may be somebody's: nothing is run on it.

@@ -102,7 +102,11 @@ pub fn check_same(found: &[RecordBatch], expected: &[RecordBatch], what: &str) -
 pub fn check_prefix(found: &[RecordBatch], expected: &[RecordBatch], what: &str) -> CaseResult {
     for (index, batch) in found.iter().enumerate() {
         let Some(wanted) = expected.get(index) else {
-            ensure!(false, "{what}: more batches than were appended, from MSN {}", batch.base_msn());
+            ensure!(
+                false,
+                "{what}: more batches than were appended, from MSN {}",
+                batch.base_msn()
+            );
             break;
         };
         check_batch(batch, wanted, what)?;

@@ -1,0 +1,172 @@
+//! Other processes: the test executable starts itself again as a writer that is killed or traced.
+
+mod serve;
+pub mod trace;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use msglog_core::Msn;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub(crate) use self::serve::count_in;
+pub use self::serve::serve_if_asked;
+use crate::{CaseResult, Cx, Failure};
+
+/// The variable by which the executable learns that it is a child with a job.
+pub(crate) const ORDER_VARIABLE: &str = "MSGLOG_CONFORMANCE_ORDER";
+/// How long a child may stay silent.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Held for writing while a process is started.
+///
+/// Between fork and exec a child shares every open file, and with it the lock of a store that is
+/// closed in that moment.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+/// Waits until no child shares the files of a store that was closed before the call.
+pub(crate) fn wait_for_spawning() {
+    drop(SPAWNING.read().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// What a child process does; it says on its standard output how far it is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// Opens the place for writing and says `opened`, `locked` or what went wrong.
+    OpenForWriting,
+    /// Appends batch after batch, saying `A <next MSN>` after each and `S <MSN>` after each sync.
+    Append {
+        /// How many appends are followed by a sync.
+        sync_every: u32,
+        /// How long it pauses after each append, in microseconds.
+        pause_micros: u64,
+    },
+    /// Like `Append`, and trims in between, saying `T <first MSN>`.
+    AppendAndTrim,
+    /// Saves a document again and again, saying `D <count>` after each.
+    Save,
+    /// Appends, syncs and saves a few marked things, saying `S <round>` and `D <round>` after each.
+    Audit,
+    /// Runs a case and says its outcome as JSON.
+    Case {
+        /// `group/name`.
+        id: String,
+    },
+}
+
+/// A job, and where it is done.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Order {
+    pub(crate) backend: String,
+    pub(crate) address: String,
+    pub(crate) seed: u64,
+    pub(crate) job: Job,
+}
+
+/// A running child process; killed when dropped.
+#[derive(Debug)]
+pub struct Child {
+    process: std::process::Child,
+    lines: UnboundedReceiver<String>,
+}
+
+impl Child {
+    /// Starts the executable again to do `job` at the case's place.
+    pub fn start(cx: &Cx, job: Job) -> CaseResult<Self> {
+        let command = Command::new(std::env::current_exe()?);
+        let address = cx.place().address().unwrap_or_default();
+        let backend = cx.backend_name().to_owned();
+        Self::spawn(command, &Order { backend, address, seed: cx.seed(), job })
+    }
+
+    pub(crate) fn spawn(mut command: Command, order: &Order) -> CaseResult<Self> {
+        let order = serde_json::to_string(order)
+            .map_err(|cause| Failure::new(format!("the order cannot be written: {cause}")))?;
+        command.env(ORDER_VARIABLE, order).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = {
+            let _spawning = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
+            command.spawn()?
+        };
+        let (sender, lines) = unbounded_channel();
+        if let Some(stdout) = process.stdout.take() {
+            // Ends with the child, whose end of the pipe it reads.
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { process, lines })
+    }
+
+    /// The next line that the child says.
+    pub async fn line(&mut self) -> CaseResult<String> {
+        match tokio::time::timeout(SILENCE_MAX, self.lines.recv()).await {
+            Ok(Some(line)) if line.starts_with("failed: ") => Err(Failure::new(line)),
+            Ok(Some(line)) => Ok(line),
+            Ok(None) => Err(Failure::new("the child process ended early")),
+            Err(_) => Err(Failure::new("the child process says nothing")),
+        }
+    }
+
+    /// The last line that the child says before it ends; `None` when it says nothing.
+    pub(crate) async fn last_line(&mut self) -> Option<String> {
+        let mut last = None;
+        while let Some(line) = self.lines.recv().await {
+            last = Some(line);
+        }
+        last
+    }
+
+    /// Waits for the next `A <MSN>` and answers the MSN.
+    pub async fn acked_msn(&mut self) -> CaseResult<Msn> {
+        loop {
+            if let Some(number) = said(&self.line().await?, "A") {
+                return Ok(Msn::new(number));
+            }
+        }
+    }
+
+    /// Kills the child as `kill -9` does, and answers what it had said and nobody had listened to.
+    pub async fn kill(mut self) -> CaseResult<Vec<String>> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let mut rest = Vec::new();
+        while let Some(line) = self.lines.recv().await {
+            if line.starts_with("failed: ") {
+                return Err(Failure::new(line));
+            }
+            rest.push(line);
+        }
+        Ok(rest)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The number in a line `<word> <number>`.
+pub fn said(line: &str, word: &str) -> Option<u64> {
+    line.strip_prefix(word)?.strip_prefix(' ')?.parse().ok()
+}
+
+/// The files below `folder` that this process holds open; empty where that cannot be seen.
+pub fn open_files_below(folder: &Path) -> CaseResult<Vec<String>> {
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else { return Ok(Vec::new()) };
+    let folder = folder.canonicalize()?;
+    let targets = descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let below = targets.filter(|target| target.starts_with(&folder));
+    Ok(below.map(|target| target.display().to_string()).collect())
+}
