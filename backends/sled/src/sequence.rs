@@ -5,7 +5,7 @@
 //! sled as the batches do.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use msglog_core::batch::BatchHeader;
@@ -25,6 +25,9 @@ const DROPS_MAX: usize = 1024;
 pub(crate) struct Sequence {
     /// Held by whoever changes the tree.
     turn: Mutex<()>,
+    /// Held alone while batches go, because an iterator of sled is no snapshot: a read beside it
+    /// would find some of the batches and miss others.
+    content: RwLock<()>,
     state: Mutex<State>,
 }
 
@@ -55,7 +58,8 @@ impl Sequence {
         }
         let bounds = Bounds { first_msn, next_msn, durable_msn: next_msn };
         let state = State { bounds, bytes, holes: Vec::new(), poison: None };
-        Ok(Self { turn: Mutex::default(), state: Mutex::new(state) })
+        let (turn, content) = (Mutex::default(), RwLock::default());
+        Ok(Self { turn, content, state: Mutex::new(state) })
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
@@ -100,6 +104,7 @@ impl Sequence {
         from: Msn,
         limit: ReadLimit,
     ) -> Result<Vec<RecordBatch>> {
+        let _whole = self.content.read().unwrap_or_else(PoisonError::into_inner);
         let end = self.bounds().next_msn;
         let mut answer = Vec::new();
         let (mut bytes, mut damaged) = (0_usize, None);
@@ -157,7 +162,9 @@ impl Sequence {
             }
             bytes += insert(&mut changes, batches);
             changes.insert(&END_KEY, &encode_end(bounds.next_msn, bytes));
+            let alone = self.content.write().unwrap_or_else(PoisonError::into_inner);
             tree.apply_batch(changes).map_err(|cause| failed_change("replace", cause))?;
+            drop(alone);
             let first_msn = first_of(tree, bounds.next_msn)?;
             {
                 let mut state = lock(&self.state);
@@ -203,7 +210,9 @@ impl Sequence {
             Order::NewestFirst => last,
         };
         changes.insert(&END_KEY, &encode_end(next, bytes));
+        let alone = self.content.write().unwrap_or_else(PoisonError::into_inner);
         tree.apply_batch(changes).map_err(|cause| failed_change("drop batches", cause))?;
+        drop(alone);
         let first_msn = first_of(tree, next)?;
         let mut state = lock(&self.state);
         state.bytes = bytes;

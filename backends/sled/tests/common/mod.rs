@@ -1,5 +1,7 @@
 //! A store in a folder, and batches whose every byte follows from their base MSN.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::path::Path;
 use std::sync::Arc;
 
