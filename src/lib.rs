@@ -17,6 +17,10 @@ pub mod backends {
     pub use msglog_fs as fs;
     #[cfg(feature = "memory")]
     pub use msglog_memory as memory;
+    #[cfg(feature = "rocksdb")]
+    pub use msglog_rocksdb as rocksdb;
+    #[cfg(feature = "sled")]
+    pub use msglog_sled as sled;
 }
 
 /// Opens the log whose store `url` names, for writing, with defaults; creates the store if need be.
@@ -53,6 +57,14 @@ pub fn registry() -> StoreRegistry {
     registry.register(msglog_memory::MemoryFactory);
     #[cfg(not(feature = "memory"))]
     registry.register_missing("memory", "memory");
+    #[cfg(feature = "rocksdb")]
+    registry.register(msglog_rocksdb::RocksDbFactory);
+    #[cfg(not(feature = "rocksdb"))]
+    registry.register_missing("rocksdb", "rocksdb");
+    #[cfg(feature = "sled")]
+    registry.register(msglog_sled::SledFactory);
+    #[cfg(not(feature = "sled"))]
+    registry.register_missing("sled", "sled");
     registry
 }
 
