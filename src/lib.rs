@@ -7,7 +7,7 @@ pub use msglog_core::store::{
 pub use msglog_core::{
     Ack, AppendOptions, Appended, Clock, Consumer, ConsumerName, Durability, Effect, Error,
     ErrorKind, Header, Log, LogBuilder, Message, MsgLog, Msn, Page, Record, Result, Subscription,
-    Timestamp, Topic, TopicConfig, TopicName, TopicPartition,
+    SystemClock, Timestamp, Topic, TopicConfig, TopicName, TopicPartition,
 };
 pub use msglog_core::{batch, log, store};
 

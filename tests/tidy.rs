@@ -1,5 +1,7 @@
 //! Rules of the tree as a test: what a reader of any file may rely on.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -32,6 +32,21 @@ pub trait Backend: Send + Sync + 'static {
     }
 }
 
+#[async_trait]
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn name(&self) -> &str {
+        self.as_ref().name()
+    }
+
+    async fn provision(&self, case: &Case) -> Provision {
+        self.as_ref().provision(case).await
+    }
+
+    async fn attach(&self, address: &str) -> Result<Box<dyn Instance>> {
+        self.as_ref().attach(address).await
+    }
+}
+
 /// What provisioning a place came to.
 pub enum Provision {
     /// Here it is.
@@ -105,6 +120,18 @@ pub trait Faults: Send + Sync {
 
     /// The storage works again.
     async fn heal(&self);
+
+    /// Whether [`cut_power`](Self::cut_power) does anything.
+    fn can_cut_power(&self) -> bool {
+        false
+    }
+
+    /// The storage forgets what was not synced, or any part of that, as `seed` decides.
+    ///
+    /// Stores that are open on the place are dropped next, and then it is opened again.
+    async fn cut_power(&self, seed: u64) {
+        let _ = seed;
+    }
 }
 
 /// A fresh, empty place for one case: a folder, a name, and memory that reopening finds again.

@@ -5,7 +5,7 @@ use std::fmt;
 use futures::future::BoxFuture;
 use msglog_core::store::{Capabilities, Ownership, Survives};
 
-use crate::backend::Instance;
+use crate::backend::{Faults, Instance};
 use crate::{CaseResult, Cx};
 
 /// The suite levels that have been frozen, oldest first; each required case belongs to one.
@@ -90,6 +90,8 @@ pub enum Need {
     SyncSurvives(Survives),
     /// `append` does not survive a power cut, so that there is something for `sync` to do.
     AppendWeakerThanPower,
+    /// `append` survives less than the end of the process.
+    AppendWeakerThanOs,
     /// Nothing survives the store value.
     NothingSurvives,
     /// `exact_trim` is claimed.
@@ -122,6 +124,8 @@ pub enum Need {
     Address,
     /// The place offers a seam for faults.
     Faults,
+    /// The seam for faults can cut the power.
+    PowerCut,
     /// The limits are small enough to be reached in a test.
     ReachableLimits,
 }
@@ -136,6 +140,7 @@ impl Need {
             Self::AppendSurvives(least) => has.append_survives >= least,
             Self::SyncSurvives(least) => has.sync_survives >= least,
             Self::AppendWeakerThanPower => has.append_survives < Survives::Power,
+            Self::AppendWeakerThanOs => has.append_survives < Survives::Os,
             Self::NothingSurvives => has.sync_survives == Survives::None,
             Self::ExactTrim => has.exact_trim,
             Self::Truncate => has.truncate,
@@ -152,6 +157,7 @@ impl Need {
             Self::Folder => place.folder().is_some(),
             Self::Address => place.address().is_some(),
             Self::Faults => place.faults().is_some(),
+            Self::PowerCut => place.faults().is_some_and(Faults::can_cut_power),
             Self::ReachableLimits => {
                 has.batch_bytes_max.max(has.document_bytes_max) <= REACHABLE_BYTES
             }
@@ -164,6 +170,7 @@ impl Need {
             Self::AppendSurvives(least) => format!("append does not claim to survive {least:?}"),
             Self::SyncSurvives(least) => format!("sync does not claim to survive {least:?}"),
             Self::AppendWeakerThanPower => "append alone claims to survive a power cut".into(),
+            Self::AppendWeakerThanOs => "append claims to survive the process".into(),
             Self::NothingSurvives => "something survives the store value".into(),
             Self::ExactTrim => "exact_trim is not claimed".into(),
             Self::Truncate => "truncate is not claimed".into(),
@@ -180,6 +187,7 @@ impl Need {
             Self::Folder => "the place is no folder".into(),
             Self::Address => "the place has no address for another process".into(),
             Self::Faults => "the place has no seam for faults".into(),
+            Self::PowerCut => "the place has no seam that cuts the power".into(),
             Self::ReachableLimits => "the limits are too large to be reached in a test".into(),
         }
     }

@@ -149,7 +149,9 @@ impl Run {
         };
         let judged = judge(case, &outcome, &self.markers);
         let name = self.suite.backend().name();
-        let record = Record::new(name, case, &outcome, &judged, self.markers.suite_level());
+        let level = self.markers.suite_level();
+        let mut record = Record::new(name, case, &outcome, &judged, level);
+        record.claims = self.suite.claims().unwrap_or_default();
         let folder = records_folder().join(record.backend_folder());
         record.save(&folder).map_err(|why| Failed::from(format!("no record: {why}")))?;
         if judged.verdict == Verdict::Fail && marker.is_none() {

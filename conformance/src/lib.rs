@@ -26,6 +26,7 @@ pub mod case;
 pub mod cx;
 mod entry;
 mod failure;
+pub mod log_suite;
 pub mod marker;
 pub mod process;
 pub mod report;
@@ -42,9 +43,14 @@ pub use crate::entry::{REQUIRE_VARIABLE, Setup, run};
 pub use crate::failure::{CaseResult, Failure};
 pub use crate::suite::{Outcome, PATIENCE_VARIABLE, SEED_VARIABLE, Status, Suite};
 
+/// Every group of the suite, in the order of reports: those of the store, then those of the log.
+pub fn groups() -> impl Iterator<Item = &'static [Case]> {
+    store_suite::GROUPS.iter().chain(log_suite::GROUPS).copied()
+}
+
 /// Every case of the suite, in the order of reports.
 pub fn cases() -> Vec<&'static Case> {
-    store_suite::GROUPS.iter().flat_map(|group| group.iter()).collect()
+    groups().flatten().collect()
 }
 
 /// The case with this `group/name`.

@@ -81,6 +81,14 @@ impl Snapshot {
         self.files.get(file).map_or(0, File::end_of_data)
     }
 
+    /// The file that holds these bytes in one piece, and where in it they begin.
+    pub fn position(&self, bytes: &[u8]) -> Option<(PathBuf, u64)> {
+        self.files.iter().find_map(|(path, file)| {
+            let at = file.data().windows(bytes.len().max(1)).position(|there| there == bytes)?;
+            Some((path.clone(), at as u64))
+        })
+    }
+
     /// The same with a file cut to `bytes`.
     #[must_use]
     pub fn cut(&self, file: &Path, bytes: u64) -> Self {
@@ -153,6 +161,17 @@ impl File {
         }
         file.set_len(self.bytes)?;
         Ok(())
+    }
+
+    /// All up to the last byte that is not zero.
+    fn data(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        for (number, block) in &self.blocks {
+            let start = usize::try_from(number * BLOCK_BYTES as u64).unwrap_or(usize::MAX);
+            data.resize(start, 0);
+            data.extend(block);
+        }
+        data
     }
 
     fn end_of_data(&self) -> u64 {

@@ -102,6 +102,12 @@ impl Suite {
         &self.backend
     }
 
+    /// What the store claims that `append` and `sync` survive, once a case has been run.
+    pub fn claims(&self) -> Option<String> {
+        let has = self.capabilities.get()?.as_ref().ok()?;
+        Some(format!("{:?}, {:?}", has.append_survives, has.sync_survives))
+    }
+
     /// Runs one case on each runtime that it names, until it does not pass.
     pub fn run(&self, case: &Case) -> Outcome {
         let start = Instant::now();

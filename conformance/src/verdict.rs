@@ -75,6 +75,9 @@ pub fn judge(case: &Case, outcome: &Outcome, markers: &Markers) -> Judgement {
             let why = format!("it is marked, but does not apply ({message}): remove the marker");
             said(Verdict::Fail, why)
         }
+        _ if !marker.is_explained() => {
+            said(Verdict::Fail, format!("its marker does not explain the failure: {message}"))
+        }
         status if marker.covers(status, message) => {
             said(Verdict::ExpectedFailure, marker.reason.clone())
         }
@@ -105,6 +108,7 @@ mod tests {
             "[[expected-failure]]\ncase = \"{CASE}\"\nmatch = \"not synced\"\nreason = \"r\"\n"
         );
         let hang = format!("{marker}outcome = \"timeout\"");
+        let unexplained = marker.replace("\"r\"", "\"TODO\"");
         let rows = [
             ("", Status::Passed, "", Verdict::Pass),
             ("", Status::Failed, "not synced", Verdict::Fail),
@@ -121,6 +125,7 @@ mod tests {
             (&marker, Status::Unavailable, "", Verdict::Unavailable),
             (&hang, Status::TimedOut, "not synced", Verdict::ExpectedFailure),
             (&hang, Status::Failed, "not synced", Verdict::Fail),
+            (&unexplained, Status::Failed, "not synced", Verdict::Fail),
         ];
         for (markers, status, message, wanted) in rows {
             let got = verdict(CASE, markers, status, message);

@@ -1,7 +1,7 @@
 //! The log for programs without async code: the same calls, each waiting for its answer.
 //!
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
-//! panics where the runtime forbids that: use [`log`](crate::log) there.
+//! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
 use std::future::Future;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::log::{self, MsgLog, Page, TopicConfig, TopicDescription};
-use crate::store::{Bounds, ReadLimit};
+use crate::store::{Bounds, ReadLimit, wait_for};
 use crate::{AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
@@ -33,7 +33,7 @@ impl Log {
         let runtime = runtime.map_err(|cause| {
             Error::new(ErrorKind::Unavailable, "start the runtime").with_source(cause)
         })?;
-        let log = runtime.block_on(open)?;
+        let log = wait_for(runtime.handle(), open)?;
         Ok(Self { runtime: Arc::new(runtime), log })
     }
 
@@ -43,7 +43,7 @@ impl Log {
     ///
     /// As [`log::Log::topic`].
     pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic> {
-        let topic = self.runtime.block_on(self.log.topic(name))?;
+        let topic = wait_for(self.runtime.handle(), self.log.topic(name))?;
         Ok(Topic { runtime: self.runtime.clone(), topic })
     }
 
@@ -53,7 +53,7 @@ impl Log {
     ///
     /// As [`MsgLog::create_topic`].
     pub fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()> {
-        self.runtime.block_on(self.log.create_topic(topic, config))
+        wait_for(self.runtime.handle(), self.log.create_topic(topic, config))
     }
 
     /// Removes a topic with all its records; answers whether there was one.
@@ -62,7 +62,7 @@ impl Log {
     ///
     /// As [`MsgLog::delete_topic`].
     pub fn delete_topic(&self, topic: &TopicName) -> Result<bool> {
-        self.runtime.block_on(self.log.delete_topic(topic))
+        wait_for(self.runtime.handle(), self.log.delete_topic(topic))
     }
 
     /// The topics there are, sorted.
@@ -71,7 +71,7 @@ impl Log {
     ///
     /// As [`MsgLog::topics`].
     pub fn topics(&self) -> Result<Vec<TopicName>> {
-        self.runtime.block_on(self.log.topics())
+        wait_for(self.runtime.handle(), self.log.topics())
     }
 
     /// The log that this one waits for, for calls that need not wait.
@@ -85,7 +85,7 @@ impl Log {
     ///
     /// As [`MsgLog::close`].
     pub fn close(&self) -> Result<()> {
-        self.runtime.block_on(self.log.close())
+        wait_for(self.runtime.handle(), self.log.close())
     }
 }
 
@@ -116,8 +116,28 @@ impl Topic {
         message: impl Into<Message>,
         options: AppendOptions,
     ) -> Result<Appended> {
-        let appended = self.runtime.block_on(self.topic.append_with(message, options))?;
+        let appended = wait_for(self.runtime.handle(), self.topic.append_with(message, options))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends one message, waits for the ack, and answers the MSN.
+    ///
+    /// The calling thread does the writing, with all that has gathered, unless another is at it:
+    /// for a lone producer that waits this spares two wake-ups of [`append`](Self::append) and
+    /// [`Appended::wait`].
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::append_with`] and [`Appended::wait`].
+    pub fn append_and_wait(
+        &self,
+        message: impl Into<Message>,
+        options: AppendOptions,
+    ) -> Result<Msn> {
+        let message = message.into();
+        wait_for(self.runtime.handle(), async {
+            self.topic.append_here(&message, options).await?.ack().await
+        })
     }
 
     /// Appends messages to one partition, all or nothing.
@@ -126,7 +146,8 @@ impl Topic {
     ///
     /// As [`log::Topic::append_batch_with`].
     pub fn append_batch(&self, messages: &[Message], options: AppendOptions) -> Result<Appended> {
-        let appended = self.runtime.block_on(self.topic.append_batch_with(messages, options))?;
+        let appended =
+            wait_for(self.runtime.handle(), self.topic.append_batch_with(messages, options))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 
@@ -136,7 +157,7 @@ impl Topic {
     ///
     /// As [`log::Topic::read`].
     pub fn read(&self, partition: u32, from: Msn, limit: ReadLimit) -> Result<Page> {
-        self.runtime.block_on(self.topic.read(partition, from, limit))
+        wait_for(self.runtime.handle(), self.topic.read(partition, from, limit))
     }
 
     /// An iterator over a partition's records from `from` on, which waits for more at the end.
@@ -155,7 +176,7 @@ impl Topic {
     ///
     /// As [`log::Topic::bounds`].
     pub fn bounds(&self, partition: u32) -> Result<Bounds> {
-        self.runtime.block_on(self.topic.bounds(partition))
+        wait_for(self.runtime.handle(), self.topic.bounds(partition))
     }
 
     /// Drops records below `before`, as far as the store's units allow.
@@ -164,7 +185,7 @@ impl Topic {
     ///
     /// As [`log::Topic::trim`].
     pub fn trim(&self, partition: u32, before: Msn) -> Result<Msn> {
-        self.runtime.block_on(self.topic.trim(partition, before))
+        wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
     /// Its configuration, and what each partition holds.
@@ -173,7 +194,7 @@ impl Topic {
     ///
     /// As [`log::Topic::describe`].
     pub fn describe(&self) -> Result<TopicDescription> {
-        self.runtime.block_on(self.topic.describe())
+        wait_for(self.runtime.handle(), self.topic.describe())
     }
 
     /// States that `consumer` has done everything below `msn`; durable when it returns.
@@ -183,7 +204,7 @@ impl Topic {
     /// As [`log::Consumer::commit`].
     pub fn commit(&self, consumer: &str, partition: u32, msn: Msn) -> Result<()> {
         let consumer = self.topic.consumer(consumer)?;
-        self.runtime.block_on(consumer.commit(partition, msn))
+        wait_for(self.runtime.handle(), consumer.commit(partition, msn))
     }
 
     /// What `consumer` committed last.
@@ -193,7 +214,7 @@ impl Topic {
     /// As [`log::Consumer::committed`].
     pub fn committed(&self, consumer: &str, partition: u32) -> Result<Option<Msn>> {
         let consumer = self.topic.consumer(consumer)?;
-        self.runtime.block_on(consumer.committed(partition))
+        wait_for(self.runtime.handle(), consumer.committed(partition))
     }
 }
 
@@ -217,7 +238,7 @@ impl Appended {
     ///
     /// Why the append failed, or may have failed.
     pub fn wait(self) -> Result<Msn> {
-        self.runtime.block_on(self.appended.ack())
+        wait_for(self.runtime.handle(), self.appended.ack())
     }
 }
 
@@ -232,6 +253,6 @@ impl Iterator for Subscription {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.runtime.block_on(self.subscription.next())
+        wait_for(self.runtime.handle(), self.subscription.next())
     }
 }

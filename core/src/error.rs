@@ -87,14 +87,12 @@ pub enum Effect {
 /// A call that failed: its kind, its effect, what it was doing, and the cause.
 ///
 /// Cheap to clone, because one failed group commit is the answer to many appends.
-#[derive(Clone, thiserror::Error)]
-#[error("{kind}: {context}")]
+#[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     effect: Effect,
     transient: bool,
     context: Arc<str>,
-    #[source]
     source: Option<Source>,
 }
 
@@ -177,6 +175,19 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.context)
+    }
+}
+
+impl StdError for Error {
+    /// The cause itself, so that callers can downcast it.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
@@ -198,6 +209,12 @@ mod tests {
         let error = Error::from_io("write segment", io::Error::other("device gone"));
         assert_eq!(error.to_string(), "unavailable: write segment");
         assert_eq!(error.source().unwrap().to_string(), "device gone");
+    }
+
+    #[test]
+    fn cause_can_be_downcast() {
+        let error = Error::from_io("write segment", io::Error::other("device gone"));
+        assert!(error.source().unwrap().is::<io::Error>());
     }
 
     #[test]

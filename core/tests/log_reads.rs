@@ -10,7 +10,8 @@ use common::ControlledStore;
 use futures::{FutureExt, StreamExt};
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{
-    ErrorKind, Log, ManualClock, Message, MsgLog, Msn, Timestamp, TopicConfig, TopicName,
+    AppendOptions, Durability, ErrorKind, Log, ManualClock, Message, MsgLog, Msn, Timestamp,
+    TopicConfig, TopicName,
 };
 use msglog_memory::MemoryPlace;
 
@@ -201,10 +202,72 @@ fn blocking_log_keeps_the_same_promises_without_async_code() {
     let log = msglog_core::blocking::Log::start(Log::builder().open(store)).unwrap();
     let topic = log.topic("orders").unwrap();
     assert_eq!(topic.append("a").unwrap().wait().unwrap(), Msn::ZERO);
+    let here = AppendOptions::default().with_durability(Durability::Os);
+    assert_eq!(topic.append_and_wait("b", here).unwrap(), Msn::new(1));
     let mut records = topic.subscribe(0, Msn::ZERO).unwrap();
     assert_eq!(records.next().unwrap().unwrap().payload.unwrap(), "a");
     topic.commit("billing", 0, Msn::new(1)).unwrap();
     assert_eq!(topic.committed("billing", 0).unwrap(), Some(Msn::new(1)));
+    assert_eq!(records.next().unwrap().unwrap().payload.unwrap(), "b");
     log.close().unwrap();
     assert!(records.next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn producer_reads_what_it_was_acked_for() {
+    let (store, _control) = ControlledStore::free();
+    let log = Log::builder().open(store).await.unwrap();
+    let topic = log.topic("orders").await.unwrap();
+    for _ in 0..2000 {
+        let msn = topic.append("x").await.unwrap().ack().await.unwrap();
+        let page = topic.read(0, msn, ReadLimit::default()).await.unwrap();
+        assert_eq!(page.records.len(), 1, "acked at {msn} and not visible");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_beside_a_writer_pass_over_nothing() {
+    const RECORDS: u64 = 20_000;
+    let place = MemoryPlace::new();
+    let store = std::sync::Arc::new(place.open(Access::Write).unwrap());
+    let writer = Log::builder().open(store).await.unwrap();
+    let topic = writer.topic("orders").await.unwrap();
+    let store = std::sync::Arc::new(place.open(Access::Read).unwrap());
+    let reader = Log::builder().access(Access::Read).open(store).await.unwrap();
+    let seen = reader.topic("orders").await.unwrap();
+    let writing = tokio::spawn(async move {
+        for _ in 0..RECORDS {
+            topic.append("a").await.unwrap().ack().await.unwrap();
+        }
+    });
+    let mut next = Msn::ZERO;
+    while next < Msn::new(RECORDS) {
+        let page = seen.read(0, next, ReadLimit::default()).await.unwrap();
+        for record in &page.records {
+            assert_eq!(record.msn, next);
+            next = next.plus(1);
+        }
+        assert_eq!(page.next_msn, next, "an empty page moves nowhere here");
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn batches_come_whole_and_in_order_from_the_one_that_holds_the_msn() {
+    let (store, _control) = ControlledStore::free();
+    let log = Log::builder().open(store).await.unwrap();
+    let topic = log.topic("orders").await.unwrap();
+    for batch in [vec!["a", "b", "c"], vec!["d"], vec!["e", "f"]] {
+        topic.append_batch(batch).await.unwrap().ack().await.unwrap();
+    }
+    let page = topic.read_batches(0, Msn::new(1), ReadLimit::default()).await.unwrap();
+    let bases: Vec<_> = page.batches.iter().map(|batch| batch.base_msn().get()).collect();
+    assert_eq!((bases, page.next_msn), (vec![0, 3, 4], Msn::new(6)));
+
+    let mut batches = topic.subscribe_batches(0, Msn::new(3)).unwrap();
+    assert_eq!(batches.next().await.unwrap().unwrap().base_msn(), Msn::new(3));
+    assert_eq!(batches.next().await.unwrap().unwrap().record_count(), 2);
+    assert_eq!(batches.next_msn(), Msn::new(6));
+    log.close().await.unwrap();
+    assert!(batches.next().await.is_none());
 }

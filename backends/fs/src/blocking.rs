@@ -1,21 +1,8 @@
-//! Blocking work away from the async workers, and locks that outlive a panic.
+//! Locks that outlive a panic; the blocking work that the contract knows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use msglog_core::{Error, ErrorKind, Result};
-
-/// Runs blocking work on a blocking thread; once begun it runs to its end, whoever waits.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(cause) => {
-            let error = Error::new(ErrorKind::Unavailable, "the blocking work ended early");
-            Err(error.with_source(cause).with_unknown_effect())
-        }
-    }
-}
+pub(crate) use msglog_core::store::blocking;
 
 /// Locks; what a panic left is taken as it is, because every change under a lock is one step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -206,7 +206,7 @@ impl Writer {
         self.store_checkpoint(&checkpoint)
     }
 
-    fn checkpoint(&self, synced: &(Arc<Segment>, Extent), clean: bool) -> Checkpoint {
+    pub(crate) fn checkpoint(&self, synced: &(Arc<Segment>, Extent), clean: bool) -> Checkpoint {
         let (last, extent) = synced;
         let segments = self.log.segments();
         let before = segments.iter().take_while(|segment| segment.base < last.base);
@@ -221,7 +221,7 @@ impl Writer {
         }
     }
 
-    fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub(crate) fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (fs, dir) = (self.fs(), &self.log.dir);
         checkpoint.write(fs, dir).map_err(|cause| self.log.failed("checkpoint", cause))?;
         fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))

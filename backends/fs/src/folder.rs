@@ -64,6 +64,7 @@ impl Shared {
             options: self.options(),
             files: &self.files,
             epoch: self.epoch,
+            trusts_zeros: false,
         };
         if writes {
             return self.open_writer(&opening);

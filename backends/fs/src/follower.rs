@@ -4,13 +4,17 @@
 //! batch with an epoch of this log proves that they had been synced and are damaged.
 
 use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use msglog_core::batch::HEADER_BYTES;
 use msglog_core::store::{Bounds, ReadLimit};
-use msglog_core::{Error, Msn, RecordBatch, Result};
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
+use crate::checkpoint::Checkpoint;
 use crate::io::{OpenMode, read_full};
 use crate::layout::segment_name;
 use crate::log::Log;
@@ -20,6 +24,8 @@ use crate::recovery::{Judgement, judge};
 use crate::segment::Segment;
 use crate::survey::{Place, Start, Survey};
 
+/// Every so many looks the zeros behind the end are read to their end: they can hide damage.
+const FULL_LOOK_EVERY: u64 = 256;
 /// How often a look is repeated because the writer has changed files meanwhile.
 const LOOKS_MAX: usize = 20;
 
@@ -27,9 +33,10 @@ const LOOKS_MAX: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) log: Arc<Log>,
-    root: std::path::PathBuf,
+    root: PathBuf,
     /// The last batch seen: its segment, its offset and its first bytes.
     last: Mutex<Option<Last>>,
+    looks: AtomicU64,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,28 +53,36 @@ struct Look {
 }
 
 fn vanished(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+    cause.kind() == io::ErrorKind::NotFound
 }
 
 impl Follower {
     /// Looks at a partition for the first time.
-    pub(crate) fn open(opening: &Opening<'_>, root: &std::path::Path) -> Result<Self> {
-        let (opened, last) = first_look(opening)?;
+    pub(crate) fn open(opening: &Opening<'_>, root: &Path) -> Result<Self> {
+        let (opened, last) = first_look(opening, root)?;
         let log = Log::new(opening.dir.to_owned(), Arc::clone(opening.files), opened);
-        Ok(Self { log: Arc::new(log), root: root.to_owned(), last: Mutex::new(last) })
+        Ok(Self {
+            log: Arc::new(log),
+            root: root.to_owned(),
+            last: Mutex::new(last),
+            looks: AtomicU64::new(1),
+        })
     }
 
     /// Looks what the writer has done since.
     pub(crate) fn refresh(&self) -> Result<Bounds> {
         self.log.usable()?;
         let mut last = lock(&self.last);
-        let manifest = Manifest::load(self.log.files.fs.as_ref(), &self.root)?;
         let opening = Opening {
             fs: self.log.files.fs.as_ref(),
             dir: &self.log.dir,
             options: &self.log.files.options,
             files: &self.log.files,
-            epoch: manifest.map_or(0, |manifest| manifest.writer_epoch),
+            epoch: i32::MAX,
+            trusts_zeros: !self
+                .looks
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(FULL_LOOK_EVERY),
         };
         for _ in 0..LOOKS_MAX {
             match self.look(&opening, &mut last) {
@@ -95,21 +110,40 @@ impl Follower {
             return Ok(false);
         }
         let extent = tail.extent();
+        if self.log.files.file(tail)?.len()? < extent.end {
+            return Ok(false);
+        }
+        let first = listed.first().copied().unwrap_or_default();
+        if listed.last() == Some(&tail.base) && opening.trusts_zeros && self.is_quiet(tail)? {
+            self.forget_trimmed(first);
+            return Ok(true);
+        }
         let mut bases: Vec<_> = segments.iter().map(|segment| segment.base).collect();
         bases.extend(listed.iter().filter(|base| **base > tail.base));
         let place = Place { segment: segments.len() - 1, offset: extent.end };
         let expected = self.log.bounds().next_msn;
         let start = Start { place, expected, extent, sums: tail.sums() };
-        let look = look_from(opening, &bases, start, Msn::ZERO)?;
+        let look = look_from(opening, &self.root, &bases, (start, Msn::ZERO))?;
+        if !look.survey.gaps.is_empty() && segment_bases(opening.fs, opening.dir)? != listed {
+            // The list was made while the writer changed it.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let disturbed = look.survey.gaps.iter().any(|gap| gap.at == place)
             || look.judged.cut.is_some_and(|(at, _)| at == place);
         if disturbed && !is_there(opening, last.as_ref())? {
             return Ok(false);
         }
         self.advance(opening, tail, look, last);
-        let first = listed.first().copied().unwrap_or_default();
         self.forget_trimmed(first);
         Ok(true)
+    }
+
+    /// Whether nothing was written behind the end.
+    fn is_quiet(&self, tail: &Arc<Segment>) -> io::Result<bool> {
+        let file = self.log.files.file(tail)?;
+        let mut head = [0; HEADER_BYTES];
+        read_full(file.as_ref(), &mut head, tail.extent().end)?;
+        Ok(head.iter().all(|byte| *byte == 0))
     }
 
     fn advance(
@@ -152,15 +186,18 @@ impl Follower {
             let gone = gone.count();
             segments.drain(..gone);
         });
-        let first = self.log.segments().first().map(|segment| segment.base);
-        self.log.change_bounds(|bounds| {
-            bounds.first_msn = bounds.first_msn.max(first.unwrap_or_default());
-        });
+        let first = self.log.segments().first().map(|segment| segment.base).unwrap_or_default();
+        // What is missing in front of it is trimmed, unless it is known to be lost.
+        let start = self.log.bounds().first_msn;
+        let lost = |hole: &Range<Msn>| hole.start <= start && first <= hole.end;
+        if !self.log.holes().iter().any(lost) {
+            self.log.change_bounds(|bounds| bounds.first_msn = start.max(first));
+        }
     }
 
     /// The writer has taken back what was read, or dropped all there was: look at everything again.
     fn start_over(&self, opening: &Opening<'_>, last: &mut Option<Last>) -> Result<()> {
-        let (opened, seen) = first_look(opening)?;
+        let (opened, seen) = first_look(opening, &self.root)?;
         *last = seen;
         self.log.forget_hints();
         self.log.change_segments(|segments| *segments = opened.segments);
@@ -177,31 +214,31 @@ impl Follower {
 
     /// Reads, looking for more at the end, and again where files have vanished.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
-        if from >= self.log.bounds().next_msn {
-            self.refresh()?;
-        }
+        let mut looked = false;
         for _ in 0..LOOKS_MAX {
             match self.log.read(from, limit) {
-                Err(error) if is_vanished(&error) => self.refresh().map(drop)?,
+                Err(error) if is_vanished(&error) => {}
+                Ok(batches) if batches.is_empty() && !looked => {}
                 answer => return answer,
             }
+            self.refresh()?;
+            looked = true;
         }
         self.log.read(from, limit)
     }
 }
 
 fn is_vanished(error: &Error) -> bool {
-    let cause = std::error::Error::source(error);
-    cause.and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(vanished)
+    error.kind() == ErrorKind::NotFound
 }
 
 /// Looks at all there is: by the checkpoint where that is consistent.
-fn first_look(opening: &Opening<'_>) -> Result<(Opened, Option<Last>)> {
+fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last>)> {
     let failed = |cause| Error::from_io(format!("open partition {}", opening.dir.display()), cause);
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match try_first_look(opening) {
+        match try_first_look(opening, root) {
             Err(cause) if vanished(&cause) && attempt < LOOKS_MAX => {
                 opening.fs.metadata(opening.dir).map_err(failed)?;
             }
@@ -210,20 +247,43 @@ fn first_look(opening: &Opening<'_>) -> Result<(Opened, Option<Last>)> {
     }
 }
 
-fn try_first_look(opening: &Opening<'_>) -> io::Result<(Opened, Option<Last>)> {
+fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Option<Last>)> {
+    let checkpoint = Checkpoint::load(opening.fs, opening.dir)?;
     let plan: Plan = opening.plan()?;
-    let look = look_from(opening, &plan.bases, plan.start, plan.floor)?;
+    let look = look_from(opening, root, &plan.bases, (plan.start, plan.floor))?;
+    let changed = || -> io::Result<bool> {
+        let listed = segment_bases(opening.fs, opening.dir)?;
+        let listed = listed.into_iter().filter(|base| *base >= plan.first_msn);
+        Ok(Checkpoint::load(opening.fs, opening.dir)? != checkpoint
+            || !listed.eq(plan.bases.clone()))
+    };
+    let sound = look.survey.gaps.is_empty() && look.judged.holes.is_empty();
+    if !sound && changed()? {
+        // What is missing may have been trimmed, or listed while it was made.
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let last = last_of(&look.survey);
     Ok((opening.assemble(plan, look.survey, &look.judged), last))
 }
 
-/// Surveys from `start` up to the first bytes that may still be being written.
-fn look_from(opening: &Opening<'_>, bases: &[Msn], start: Start, floor: Msn) -> io::Result<Look> {
-    let mut survey = opening.survey_until(bases, start, None)?;
-    if !survey.gaps.is_empty() {
-        // What was half written at the first look is whole by now if anything proves it synced.
-        survey = opening.survey_until(bases, start, None)?;
+/// Surveys from `start` up to the first bytes that may still be being written; all below `floor`
+/// was synced.
+fn look_from(
+    opening: &Opening<'_>,
+    root: &Path,
+    bases: &[Msn],
+    (start, floor): (Start, Msn),
+) -> io::Result<Look> {
+    let survey = opening.survey_until(bases, start, None)?;
+    if survey.gaps.is_empty() {
+        let judged = judge(&survey, floor, false);
+        return Ok(Look { survey, judged });
     }
+    // What was half written at the first look is whole by now if anything proves it synced.
+    let manifest = Manifest::load(opening.fs, root).map_err(io::Error::other)?;
+    let epoch = manifest.map_or(0, |manifest| manifest.writer_epoch);
+    let opening = Opening { epoch, trusts_zeros: false, ..*opening };
+    let survey = opening.survey_until(bases, start, None)?;
     let judged = judge(&survey, floor, false);
     let Some((stop, _)) = judged.cut else { return Ok(Look { survey, judged }) };
     let survey = opening.survey_until(bases, start, Some(stop))?;

@@ -50,12 +50,14 @@ mod options;
 mod partition;
 mod place;
 mod quarantine;
+mod read_buffers;
 mod reader;
 mod recovery;
 mod scan;
 mod segment;
 mod store;
 mod survey;
+mod truncate;
 mod write;
 mod writer;
 

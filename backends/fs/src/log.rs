@@ -116,6 +116,11 @@ impl Log {
         true
     }
 
+    /// Forgets the holes from `next_msn` on: they are truncated.
+    pub(crate) fn drop_holes(&self, next_msn: Msn) {
+        lock(&self.holes).retain(|hole| hole.start < next_msn);
+    }
+
     pub(crate) fn skip(&self, segment: Msn, offset: u64) -> Option<(u64, Msn)> {
         lock(&self.skips).get(&(segment, offset)).copied()
     }

@@ -20,6 +20,7 @@ use crate::segment::{Extent, OpenFiles, Segment};
 use crate::survey::{Place, Start, Survey, Surveyor};
 
 /// What opening works with.
+#[derive(Clone, Copy)]
 pub(crate) struct Opening<'a> {
     pub(crate) fs: &'a dyn FileSystem,
     pub(crate) dir: &'a Path,
@@ -27,6 +28,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) files: &'a Arc<OpenFiles>,
     /// The highest epoch that this log has had.
     pub(crate) epoch: i32,
+    /// Take a header of zeros for the end without reading what is behind.
+    pub(crate) trusts_zeros: bool,
 }
 
 /// Where to look, and what need not be looked at.
@@ -126,8 +129,14 @@ impl Opening<'_> {
         stop: Option<Place>,
     ) -> io::Result<Survey> {
         let open = |base| self.fs.open(&self.dir.join(segment_name(base)), OpenMode::Read);
-        let surveyor =
-            Surveyor { bases, open: &open, options: self.options, epoch_max: self.epoch, stop };
+        let surveyor = Surveyor {
+            bases,
+            open: &open,
+            options: self.options,
+            epoch_max: self.epoch,
+            stop,
+            trusts_zeros: self.trusts_zeros,
+        };
         surveyor.run(start)
     }
 

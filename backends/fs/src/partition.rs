@@ -101,6 +101,12 @@ impl PartitionStore for Partition {
     }
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        if let Self::Writer(writer) = self {
+            // A hop to another thread costs more than a small read of what is in memory.
+            if let Some(batches) = writer.log.read_at_once(from, limit)? {
+                return Ok(batches);
+            }
+        }
         let partition = self.clone();
         blocking(move || match partition {
             Self::Writer(writer) => writer.log.read(from, limit),
@@ -124,6 +130,11 @@ impl PartitionStore for Partition {
 
     fn holes(&self) -> Vec<Range<Msn>> {
         self.log().holes()
+    }
+
+    async fn truncate(&self, from: Msn) -> Result<Msn> {
+        let writer = self.writer()?;
+        blocking(move || writer.truncate(from)).await
     }
 
     async fn find(&self, timestamp: Timestamp) -> Result<Msn> {

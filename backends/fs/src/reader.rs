@@ -18,6 +18,9 @@ const READ_BYTES_MAX: u64 = 8 << 20;
 /// The fewest bytes that one read of a file takes.
 const READ_BYTES_MIN: u64 = 4 << 10;
 
+/// The most bytes that are read and checked where nothing may block.
+const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
+
 /// What a reader does next.
 enum Step {
     /// These batches, the last of which ends at this offset.
@@ -31,6 +34,8 @@ struct Cursor<'a> {
     log: &'a Log,
     segment: &'a Arc<Segment>,
     file: Arc<dyn File>,
+    /// Whether only what is in memory is read.
+    cached: bool,
     from: Msn,
     offset: u64,
     /// The MSN at `offset` where it is known.
@@ -49,12 +54,7 @@ impl Log {
             return Ok(Vec::new());
         }
         let segments = self.segments();
-        let behind = segments.partition_point(|segment| segment.base <= from);
-        for segment in segments.iter().skip(behind.saturating_sub(1)) {
-            let extent = segment.extent();
-            if extent.next_msn <= from {
-                continue;
-            }
+        for segment in holding(&segments, from) {
             let step = self.read_segment(segment, from, limit)?;
             if let Step::Batches(batches, end) = step {
                 if let Some(last) = batches.last() {
@@ -66,6 +66,41 @@ impl Log {
         Ok(Vec::new())
     }
 
+    /// As [`read`](Self::read), if that takes little and no device has to be waited for; so it may
+    /// be called where nothing may block.
+    pub(crate) fn read_at_once(
+        &self,
+        from: Msn,
+        limit: ReadLimit,
+    ) -> Result<Option<Vec<RecordBatch>>> {
+        self.usable()?;
+        let bounds = self.bounds();
+        let from = from.max(bounds.first_msn);
+        if from >= bounds.next_msn {
+            return Ok(Some(Vec::new()));
+        }
+        let segments = self.segments();
+        let Some(segment) = holding(&segments, from).next() else { return Ok(None) };
+        let Some(mut cursor) = self.cached_cursor(segment, from) else { return Ok(None) };
+        // Whatever is wrong here is found again, and said, where it may be waited for.
+        let batches = cursor.take(limit).unwrap_or_default();
+        let Some(last) = batches.last() else { return Ok(None) };
+        self.set_hint(from, last.next_msn(), segment, cursor.offset);
+        Ok(Some(batches))
+    }
+
+    /// A cursor at `from` that reads only what is in memory.
+    fn cached_cursor<'a>(&'a self, segment: &'a Arc<Segment>, from: Msn) -> Option<Cursor<'a>> {
+        let end = segment.extent().end;
+        let file = self.files.open_file(segment)?;
+        let (offset, expected) = match self.hint(from, segment) {
+            Some(offset) => (offset, Some(from)),
+            None => (segment.known_offset_for(from)?, None),
+        };
+        let expected = if offset == 0 { Some(segment.base) } else { expected };
+        Some(Cursor { log: self, segment, file, cached: true, from, offset, expected, end })
+    }
+
     fn read_segment(&self, segment: &Arc<Segment>, from: Msn, limit: ReadLimit) -> Result<Step> {
         let failed = |cause| self.failed("read", cause);
         let end = segment.extent().end;
@@ -75,7 +110,8 @@ impl Log {
             None => (segment.offset_for(from, &self.files, segment).map_err(failed)?, None),
         };
         let expected = if offset == 0 { Some(segment.base) } else { expected };
-        let mut cursor = Cursor { log: self, segment, file, from, offset, expected, end };
+        let cached = false;
+        let mut cursor = Cursor { log: self, segment, file, cached, from, offset, expected, end };
         while cursor.offset < cursor.end {
             let batches = cursor.take(limit).map_err(failed)?;
             if !batches.is_empty() {
@@ -108,6 +144,13 @@ impl Log {
             }
         }
     }
+}
+
+/// The segments that may hold `from` or what follows it.
+fn holding(segments: &[Arc<Segment>], from: Msn) -> impl Iterator<Item = &Arc<Segment>> {
+    let behind = segments.partition_point(|segment| segment.base <= from);
+    let rest = segments.iter().skip(behind.saturating_sub(1));
+    rest.filter(move |segment| segment.extent().next_msn > from)
 }
 
 impl Cursor<'_> {
@@ -160,13 +203,21 @@ impl Cursor<'_> {
 
     fn chunk(&self, want: u64) -> io::Result<Bytes> {
         let len = want.min(self.end.saturating_sub(self.offset));
-        let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        let count = read_full(self.file.as_ref(), &mut buffer, self.offset)?;
-        buffer.truncate(count);
-        if (count as u64) < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if self.cached && len > AT_ONCE_BYTES_MAX {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(buffer.into())
+        let read = |buffer: &mut [u8]| match self.cached {
+            true => self.file.read_cached_at(buffer, self.offset),
+            false => read_full(self.file.as_ref(), buffer, self.offset),
+        };
+        let chunk =
+            self.log.files.buffers.fill(usize::try_from(len).unwrap_or(usize::MAX), read)?;
+        if (chunk.len() as u64) < len {
+            // A follower looks again at what its writer has taken back.
+            let why = "the segment is shorter than what was known of it";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        Ok(chunk)
     }
 
     /// Goes on behind bad bytes: at the next valid batch, or at the end of the segment.

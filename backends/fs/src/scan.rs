@@ -8,8 +8,10 @@ use msglog_core::{Msn, RecordBatch};
 
 use crate::io::{File, read_full};
 
-/// Bytes read at a time.
-const WINDOW_BYTES: u64 = 256 << 10;
+/// Bytes of the first read; each further one takes twice as many.
+const WINDOW_BYTES_MIN: u64 = 16 << 10;
+/// The most bytes read at a time.
+const WINDOW_BYTES: u64 = 512 << 10;
 /// Bytes of a batch up to and with its magic: what the search looks at first.
 const PREFIX_BYTES: usize = 17;
 /// Bytes that the length field of a batch does not count.
@@ -37,11 +39,22 @@ pub(crate) struct Scanner<'a> {
     batch_bytes_max: u64,
     window: Bytes,
     window_start: u64,
+    window_bytes: u64,
+    /// Take a header of zeros for the end without reading what is behind.
+    pub(crate) trusts_zeros: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(file: &'a dyn File, end: u64, batch_bytes_max: u64) -> Self {
-        Self { file, end, batch_bytes_max, window: Bytes::new(), window_start: 0 }
+        Self {
+            file,
+            end,
+            batch_bytes_max,
+            window: Bytes::new(),
+            window_start: 0,
+            window_bytes: WINDOW_BYTES_MIN,
+            trusts_zeros: false,
+        }
     }
 
     pub(crate) fn end(&self) -> u64 {
@@ -54,7 +67,7 @@ impl<'a> Scanner<'a> {
         if let Some(bytes) = self.in_window(at, len) {
             return Ok(bytes);
         }
-        let wanted = len.max(WINDOW_BYTES).min(self.end.saturating_sub(at));
+        let wanted = len.max(self.window_bytes).min(self.end.saturating_sub(at));
         let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
         let count = read_full(self.file, &mut buffer, at)?;
         buffer.truncate(count);
@@ -62,6 +75,7 @@ impl<'a> Scanner<'a> {
             // The file was cut behind our back.
             self.end = at.saturating_add(count as u64);
         }
+        self.window_bytes = self.window_bytes.saturating_mul(2).min(WINDOW_BYTES);
         self.window = buffer.into();
         self.window_start = at;
         let len = len.min(count as u64);
@@ -78,7 +92,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn at(&mut self, at: u64) -> io::Result<Found> {
         let head = self.bytes(at, HEADER_BYTES as u64)?;
         if head.iter().all(|byte| *byte == 0) {
-            let rest = self.first_nonzero(at)?;
+            let rest = if self.trusts_zeros { None } else { self.first_nonzero(at)? };
             return Ok(if rest.is_none() { Found::End } else { Found::Bad });
         }
         Ok(self.batch(at, &head)?.map_or(Found::Bad, Found::Batch))

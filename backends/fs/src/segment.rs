@@ -13,6 +13,7 @@ use crate::index::{Index, IndexSums};
 use crate::io::{File, FileSystem, OpenMode, read_small};
 use crate::layout::{index_path, segment_name, timeindex_path};
 use crate::options::FsOptions;
+use crate::read_buffers::ReadBuffers;
 use crate::scan::{Found, Scanner};
 
 /// The largest index file that is read: far more than the smallest interval makes.
@@ -101,6 +102,13 @@ impl Segment {
         self.sealed.store(true, Ordering::Release);
     }
 
+    /// Makes it the segment that is being written again, filled so far.
+    pub(crate) fn reopen(&self, extent: Extent, index: Index) {
+        self.sealed.store(false, Ordering::Release);
+        *lock(&self.index) = index;
+        self.set_extent(extent);
+    }
+
     /// Takes note of the batch at `offset`.
     pub(crate) fn note(&self, batch: &RecordBatch, offset: u64, options: &FsOptions) {
         lock(&self.index).push(batch, offset, options.index_interval_bytes);
@@ -127,6 +135,12 @@ impl Segment {
             index.complete_with(earlier);
         }
         Ok(index.clone())
+    }
+
+    /// As [`offset_for`](Self::offset_for), if that needs no file.
+    pub(crate) fn known_offset_for(&self, msn: Msn) -> Option<u64> {
+        let index = lock(&self.index);
+        index.is_complete().then(|| index.offset_for(msn))
     }
 
     /// Where to start looking for `msn`.
@@ -197,21 +211,21 @@ impl Segment {
 pub(crate) struct OpenFiles {
     pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) options: FsOptions,
+    pub(crate) buffers: ReadBuffers,
     uses: AtomicU64,
     open: Mutex<Vec<Weak<Segment>>>,
 }
 
 impl OpenFiles {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, options: FsOptions) -> Self {
-        Self { fs, options, uses: AtomicU64::new(0), open: Mutex::default() }
+        let (uses, open) = (AtomicU64::new(0), Mutex::default());
+        Self { fs, options, buffers: ReadBuffers::default(), uses, open }
     }
 
     /// The open file of a segment.
     pub(crate) fn file(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn File>> {
-        let now = self.uses.fetch_add(1, Ordering::Relaxed);
-        segment.used.store(now, Ordering::Relaxed);
-        if let Some(file) = &*lock(&segment.file) {
-            return Ok(Arc::clone(file));
+        if let Some(file) = self.open_file(segment) {
+            return Ok(file);
         }
         let mode = match self.options.access {
             Access::Read => OpenMode::Read,
@@ -220,6 +234,13 @@ impl OpenFiles {
         let file = self.fs.open(&segment.path, mode)?;
         self.keep(segment, &file);
         Ok(file)
+    }
+
+    /// The file of a segment, if it is open.
+    pub(crate) fn open_file(&self, segment: &Segment) -> Option<Arc<dyn File>> {
+        let now = self.uses.fetch_add(1, Ordering::Relaxed);
+        segment.used.store(now, Ordering::Relaxed);
+        lock(&segment.file).clone()
     }
 
     /// Takes an open file into the set.

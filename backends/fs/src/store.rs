@@ -100,8 +100,7 @@ impl FsStore {
     /// What recovery did when this partition was opened; `None` when it is not open.
     pub fn recovery_report(&self, partition: &TopicPartition) -> Option<RecoveryReport> {
         let slot = lock(&self.shared.slots).get(partition).map(Arc::clone)?;
-        let report = lock(&slot).as_ref().map(Partition::report);
-        report
+        lock(&slot).as_ref().map(Partition::report)
     }
 }
 
@@ -254,7 +253,9 @@ impl MessageStore for FsStore {
         capabilities.shared_readers = true;
         capabilities.shared_documents = true;
         capabilities.tail_signal = TailSignal::Poll;
+        capabilities.truncate = true;
         capabilities.find = true;
+        capabilities.calls_block = true;
         let batch_bytes_max = self.shared.options().batch_bytes_max();
         capabilities.batch_bytes_max = usize::try_from(batch_bytes_max).unwrap_or(usize::MAX);
         capabilities.document_bytes_max = DOCUMENT_BYTES_MAX;

@@ -83,6 +83,8 @@ pub(crate) struct Surveyor<'a> {
     pub(crate) epoch_max: i32,
     /// Where to stop before the end.
     pub(crate) stop: Option<Place>,
+    /// Take a header of zeros for the end without reading what is behind.
+    pub(crate) trusts_zeros: bool,
 }
 
 impl Surveyor<'_> {
@@ -130,6 +132,7 @@ impl Surveyor<'_> {
             _ => file.len()?,
         };
         let mut scanner = Scanner::new(file.as_ref(), len, self.options.batch_bytes_max());
+        scanner.trusts_zeros = self.trusts_zeros;
         let limit = self.bases.get(place.segment + 1).copied().unwrap_or(Msn::MAX);
         loop {
             let range = survey.next_msn.max(surveyed.base)..limit;

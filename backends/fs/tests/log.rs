@@ -1,4 +1,9 @@
 //! Append, sync, read, reopen, find, trim, remove on real files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
@@ -6,6 +11,7 @@ use common::*;
 use msglog_core::store::{MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{ErrorKind, Msn, Timestamp};
 use msglog_fs::FsStore;
+use msglog_fs::io::SimFs;
 
 #[tokio::test]
 async fn appended_is_read_at_once_and_after_reopening() {
@@ -160,4 +166,26 @@ async fn idle_partition_takes_up_next_to_nothing() {
     let store = FsStore::open(root.path(), options).await.unwrap();
     store.open(&name(), OpenOptions::existing()).await.unwrap();
     assert!(store.io_counts().bytes_read < 4096, "{:?}", store.io_counts());
+}
+
+#[tokio::test]
+async fn truncated_end_is_gone_and_its_msns_are_appended_again() {
+    for from in 0..60 {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        for _ in 0..30 {
+            append(&partition, 2).await;
+        }
+        let kept = from / 2 * 2;
+        assert_eq!(partition.truncate(Msn::new(from)).await.unwrap(), Msn::new(kept));
+        assert_eq!(msns(&partition).await, (0..kept).collect::<Vec<_>>());
+        append_synced(&partition, 20).await;
+        assert_eq!(msns(&partition).await, (0..kept + 20).collect::<Vec<_>>());
+        let found = partition.find(Timestamp::from_millis(1_000 + kept as i64 * 10)).await.unwrap();
+        assert_eq!(found, Msn::new(kept));
+        drop((store, partition));
+        let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        assert_eq!(msns(&partition).await, (0..kept + 20).collect::<Vec<_>>(), "from {from}");
+        assert!(partition.holes().is_empty());
+    }
 }

@@ -46,6 +46,8 @@ pub enum Job {
         /// How long it pauses after each append, in microseconds.
         pause_micros: u64,
     },
+    /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
+    AppendToLog,
     /// Like `Append`, and trims in between, saying `T <first MSN>`.
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.
@@ -162,9 +164,15 @@ pub fn said(line: &str, word: &str) -> Option<u64> {
     line.strip_prefix(word)?.strip_prefix(' ')?.parse().ok()
 }
 
-/// The files below `folder` that this process holds open; empty where that cannot be seen.
+/// The files below `folder` that this process holds open.
+///
+/// # Errors
+///
+/// Unavailable where that cannot be seen.
 pub fn open_files_below(folder: &Path) -> CaseResult<Vec<String>> {
-    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else { return Ok(Vec::new()) };
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
+        return Err(Failure::unavailable("open files are seen in /proc/self/fd only"));
+    };
     let folder = folder.canonicalize()?;
     let targets = descriptors.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
     let below = targets.filter(|target| target.starts_with(&folder));

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use msglog_core::store::{Access, Expected, MessageStore, PartitionStore};
-use msglog_core::{ErrorKind, Message, Msn};
+use msglog_core::{ErrorKind, Log, Message, Msn};
 
 use super::{Job, ORDER_VARIABLE, Order};
 use crate::backend::{Backend, Instance};
 use crate::cx::{PARTITION, create, key};
+use crate::log_suite::crash::append_for_ever;
 use crate::process::trace::{AUDIT_ROUNDS, marker};
 use crate::sample::{Samples, batch_of};
 use crate::{CaseResult, Failure, Suite};
@@ -64,6 +65,7 @@ async fn work(backend: Arc<dyn Backend>, order: &Order) -> CaseResult {
             append(&store, samples, *sync_every, pause).await
         }
         Job::AppendAndTrim => append_and_trim(&store, samples).await,
+        Job::AppendToLog => append_for_ever(Log::builder().open(store).await?, say).await,
         Job::Save => save(&store).await,
         Job::Audit => audit(&store, order.seed).await,
         Job::OpenForWriting | Job::Case { .. } => Ok(()),

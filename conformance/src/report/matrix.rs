@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Record, Records};
-use crate::store_suite::GROUPS;
 use crate::verdict::Verdict;
 
 /// What the records of one backend come to, in words, and whether they let it pass.
@@ -51,7 +50,7 @@ pub fn matrix(records: &Records) -> String {
 
 /// The names of the groups, in the order of the suite.
 fn groups() -> impl Iterator<Item = &'static str> {
-    GROUPS.iter().filter_map(|cases| cases.first().map(|case| case.group))
+    crate::groups().filter_map(|cases| cases.first().map(|case| case.group))
 }
 
 // Writing to a string cannot fail, so the answers of `writeln!` are dropped in this file.
@@ -65,8 +64,15 @@ fn add_table(text: &mut String, records: &Records) {
     }
     let totals: Vec<String> = records.values().map(|all| cell(all, "")).collect();
     let _ = writeln!(text, "| **all** | {} |", totals.join(" | "));
+    let claims: Vec<&str> = records.values().map(claims_of).collect();
+    let _ = writeln!(text, "| append, sync survive | {} |", claims.join(" | "));
     let verdicts: Vec<String> = records.values().map(|all| verdict_of(all).0).collect();
     let _ = writeln!(text, "| verdict | {} |", verdicts.join(" | "));
+}
+
+fn claims_of(records: &BTreeMap<String, Record>) -> &str {
+    let mut claims = records.values().map(|record| record.claims.as_str());
+    claims.find(|claims| !claims.is_empty()).unwrap_or("?")
 }
 
 /// The counts of a group, or of all groups for an empty name.

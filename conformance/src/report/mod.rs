@@ -50,6 +50,8 @@ pub struct Record {
     pub seed: u64,
     /// The operating system and processor.
     pub system: String,
+    /// What the store claims that `append` and `sync` survive, e.g. `Os, Power`.
+    pub claims: String,
 }
 
 impl Record {
@@ -75,6 +77,7 @@ impl Record {
             millis: outcome.millis,
             seed: outcome.seed,
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            claims: String::new(),
         }
     }
 

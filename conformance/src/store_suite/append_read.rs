@@ -214,13 +214,14 @@ pub async fn any_bytes_come_back(cx: Cx) -> CaseResult {
         Header::new("twice", "1"),
         Header::new("twice", every_byte),
     ];
+    let large = (cx.capabilities().batch_bytes_max / 4).min(1 << 20);
     let messages = [
         Message::default(),
         Message::new(""),
         Message::tombstone("gone"),
         odd,
-        Message::new(vec![0_u8; 1 << 20]),
-        Message::new(vec![0xff_u8; 100_000]),
+        Message::new(vec![0_u8; large]),
+        Message::new(vec![0xff_u8; large / 2]),
     ];
     let mut batches = Vec::new();
     for (msn, message) in (0_u64..).zip(&messages) {

@@ -1,12 +1,13 @@
 //! The power goes, or the device damages bytes: what was synced stays, and nothing false is served.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use msglog_core::store::{Access, OpenOptions, PartitionStore, Survives};
+use msglog_core::store::{Access, Expected, OpenOptions, PartitionStore, Survives};
 use msglog_core::{Msn, RecordBatch};
 
 use crate::case::{MULTI, NEXT_LEVEL, Need, cases};
-use crate::cx::{PARTITION, during, existing, partition, read_all};
+use crate::cx::{PARTITION, during, existing, key, partition, read_all};
 use crate::process::trace::{AUDIT_ROUNDS, audited, marker};
 use crate::sample::{Dice, check_prefix, check_same, same};
 use crate::snapshot::Snapshot;
@@ -26,6 +27,7 @@ cases! { "power":
     unsynced_blocks_are_lost_in_any_mix
         [POWER, Need::AppendWeakerThanPower, Need::Folder]
         { runtimes: MULTI, seconds_max: 60 };
+    power_cut_keeps_what_was_synced [POWER, Need::PowerCut] { runtimes: MULTI, seconds_max: 60 };
     torn_tail_serves_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
     flipped_bytes_serve_nothing_false [ON_DISK, Need::Folder] { runtimes: MULTI, seconds_max: 60 };
     flipped_bytes_lose_nothing_silently
@@ -97,6 +99,36 @@ pub async fn unsynced_blocks_are_lost_in_any_mix(cx: Cx) -> CaseResult {
     Ok(())
 }
 
+/// Cut again and again, the power takes nothing that was synced, saved or trimmed.
+pub async fn power_cut_keeps_what_was_synced(cx: Cx) -> CaseResult {
+    let Some(faults) = cx.place().faults() else { return Ok(()) };
+    let mut dice = Dice::new(cx.seed());
+    let (mut opened, name) = (cx.open_partition().await?, key("commits/a")?);
+    for round in 0..30_u64 {
+        let what = format!("after power cut {round}");
+        let next = opened.partition.bounds().next_msn;
+        opened.append_each(&cx.samples().run(next, 1 + dice.index(4))?).await?;
+        let durable = opened.partition.sync().await?;
+        opened.store.save(&name, round.to_string().into(), Expected::Any).await?;
+        let first = opened.partition.trim(Msn::new(durable.get() / 3)).await?;
+        let next = opened.partition.bounds().next_msn;
+        opened.append_each(&cx.samples().run(next, dice.index(5))?).await?;
+        faults.cut_power(dice.below(u64::MAX)).await;
+        opened = cx.reopen_dropped(opened).await.map_err(|failure| failure.during(&what))?;
+        let bounds = opened.partition.bounds();
+        ensure!(bounds.first_msn >= first, "{what}: trimmed to {first}, {bounds:?} is there");
+        ensure!(bounds.next_msn >= durable, "{what}: {durable} was synced, {bounds:?} is there");
+        let found = read_all(&opened.partition, Msn::ZERO).await?;
+        check_same(&found, &cx.samples().run(bounds.first_msn, found.len())?, &what)?;
+        let end = found.last().map_or(bounds.first_msn, RecordBatch::next_msn);
+        ensure!(end == bounds.next_msn, "{what}: batches end at {end}, {bounds:?}");
+        let saved = opened.store.load(&name).await?.map(|document| document.value);
+        let kept = saved == Some(round.to_string().into());
+        ensure!(kept, "{what}: document {saved:?}, saved was {round}");
+    }
+    Ok(())
+}
+
 /// A place with some batches, closed, and what its files hold.
 async fn filled(cx: &Cx) -> CaseResult<(Vec<RecordBatch>, Snapshot)> {
     let Some(folder) = cx.place().folder() else { return Err(Failure::new("no folder")) };
@@ -132,13 +164,13 @@ async fn check_served(
     what: &str,
 ) -> CaseResult<Option<Msn>> {
     let mut next = there.bounds().first_msn;
-    let holes = there.holes();
     loop {
         let Ok(page) = there.read(next, msglog_core::store::ReadLimit::bytes(1)).await else {
             return Ok(None);
         };
         let Some(batch) = page.first() else {
             // What is lost at the end may be named too.
+            let holes = there.holes();
             let named = holes.iter().filter(|hole| hole.start <= next).map(|hole| hole.end).max();
             return Ok(Some(named.unwrap_or(next).max(next)));
         };
@@ -148,6 +180,8 @@ async fn check_served(
             return Err(Failure::new(format!("{what}: a batch at {base} that nobody appended")));
         };
         ensure!(same(batch, original), "{what}: batch {base} is served with other bytes");
+        // Damage may be found only by the read that passes over it.
+        let holes = there.holes();
         for missing in next.get()..base.get() {
             let missing = Msn::new(missing);
             let named = holes.iter().any(|hole| hole.contains(&missing));
@@ -163,7 +197,7 @@ pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     for file in whole.files() {
         let end = whole.end_of_data(&file);
-        for back in [1, 2, 9, 61, 130] {
+        for back in [1, 2, 9, 61, 130, 400, 900, 2_000] {
             let Some(at) = end.checked_sub(back) else { continue };
             let name = file.display();
             for (what, damaged) in [
@@ -180,7 +214,31 @@ pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
     Ok(())
 }
 
-/// Flips one byte after the other, as the dice choose, and opens the place with each.
+/// Where bytes are flipped: in what no checksum of the batches covers, and anywhere.
+fn places_to_flip(
+    batches: &[RecordBatch],
+    whole: &Snapshot,
+    dice: &mut Dice,
+) -> Vec<(PathBuf, u64)> {
+    let mut places = Vec::new();
+    for batch in batches {
+        // The prefix lies before the rest: 8 bytes of base MSN, 4 of length, 4 of leader epoch.
+        if let Some((file, rest)) = whole.position(batch.rest()) {
+            places.push((file.clone(), rest.saturating_sub(16 - dice.below(8))));
+            places.push((file, rest.saturating_sub(8 - dice.below(4))));
+        }
+    }
+    let files = whole.files();
+    for _ in 0..120 {
+        if let Some(file) = files.get(dice.index(files.len())) {
+            places.push((file.clone(), dice.below(whole.end_of_data(file))));
+        }
+    }
+    places.retain(|(file, at)| *at < whole.end_of_data(file));
+    places
+}
+
+/// Flips one byte after the other, and opens the place with each.
 async fn with_flipped_bytes(
     cx: &Cx,
     mut check: impl FnMut(&[RecordBatch], Option<Msn>, &str) -> CaseResult,
@@ -188,15 +246,9 @@ async fn with_flipped_bytes(
     let (batches, whole) = filled(cx).await?;
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     let mut dice = Dice::new(cx.seed());
-    let files = whole.files();
-    for _ in 0..120 {
-        let Some(file) = files.get(dice.index(files.len())) else { return Ok(()) };
-        let end = whole.end_of_data(file);
-        if end == 0 {
-            continue;
-        }
-        let at = dice.below(end);
-        whole.flipped(file, at).restore(&folder)?;
+    for (file, at) in places_to_flip(&batches, &whole, &mut dice) {
+        let end = whole.end_of_data(&file);
+        whole.flipped(&file, at).restore(&folder)?;
         let what = format!("{} flipped at {at} of {end}", file.display());
         let served = check_damaged(cx, &batches, &what).await?;
         check(&batches, served, &what)?;

@@ -40,7 +40,7 @@ struct FileBackend {
 impl FileBackend {
     fn instance(&self, folder: PathBuf, own: Option<TempDir>) -> Box<dyn Instance> {
         let Store::File(fault, ownership) = self.store else { unreachable!("a file store") };
-        let switches = Arc::new(Switches::new(fault, ownership));
+        let switches = Arc::new(Switches::new(fault, ownership, &folder));
         Box::new(FileInstance { folder, switches, own: Mutex::new(own) })
     }
 }

@@ -1,9 +1,9 @@
 //! A correct store in one journal file, and the switches that break it on purpose.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions as OpenFile, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,12 +24,16 @@ use crate::journal::Journal;
 pub(crate) enum FileFault {
     None,
     NoSync,
+    ForgetsToSync,
     NoSaveSync,
     NoFolderSync,
     KeepsTornTail,
     ChecksNothing,
     CutsSilently,
     BuffersAppends,
+    AcksFromBuffer,
+    SkipsBadFrames,
+    TakesOverNothing,
     LeaksFile,
     ForgetsTrims,
     ReusesMsns,
@@ -47,13 +51,22 @@ pub(crate) enum FileFault {
 pub(crate) struct Switches {
     fault: FileFault,
     pub(crate) ownership: Ownership,
+    journal: PathBuf,
     full: AtomicBool,
     sync_fails: AtomicBool,
+    /// How many bytes of the journal the device has.
+    durable: AtomicU64,
 }
 
 impl Switches {
-    pub(crate) fn new(fault: FileFault, ownership: Ownership) -> Self {
-        Self { fault, ownership, full: AtomicBool::default(), sync_fails: AtomicBool::default() }
+    pub(crate) fn new(fault: FileFault, ownership: Ownership, folder: &Path) -> Self {
+        let (full, sync_fails) = (AtomicBool::default(), AtomicBool::default());
+        let (journal, durable) = (folder.join("journal"), AtomicU64::default());
+        Self { fault, ownership, journal, full, sync_fails, durable }
+    }
+
+    pub(crate) fn is_durable_to(&self, end: u64) {
+        self.durable.store(end, Ordering::Release);
     }
 
     pub(crate) fn fault(&self) -> FileFault {
@@ -82,6 +95,19 @@ impl Faults for Switches {
     async fn heal(&self) {
         self.full.store(false, Ordering::Release);
         self.sync_fails.store(false, Ordering::Release);
+    }
+
+    /// Not where the sync audit alone must find what is wrong.
+    fn can_cut_power(&self) -> bool {
+        self.fault != FileFault::NoSync
+    }
+
+    async fn cut_power(&self, seed: u64) {
+        let journal = OpenFile::new().write(true).open(&self.journal).unwrap();
+        let (end, durable) =
+            (journal.metadata().unwrap().len(), self.durable.load(Ordering::Acquire));
+        let kept = durable + seed % (end.saturating_sub(durable) + 1);
+        journal.set_len(kept).unwrap();
     }
 }
 
@@ -125,10 +151,15 @@ impl Session {
             let opened = Journal::to_write(folder, &path, fault);
             let mut journal = opened.map_err(|cause| io("open", cause))?;
             match switches.ownership {
-                Ownership::Takeover => epoch = raise_epoch(folder)?,
+                Ownership::Takeover => {
+                    epoch = raise_epoch(folder)?;
+                    if fault == FileFault::TakesOverNothing {
+                        journal.file().set_len(0).map_err(|cause| io("start anew", cause))?;
+                    }
+                }
                 _ => lock(folder, &journal, fault)?,
             }
-            let frames = journal.recover(fault).map_err(|cause| io("recover", cause))?;
+            let frames = journal.recover(fault, &switches).map_err(|cause| io("recover", cause))?;
             let frames = frames.ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "synced bytes of the journal are damaged")
             })?;
@@ -229,8 +260,13 @@ impl Session {
         }
         if self.access == Access::Write && !inner.poisoned {
             self.sync(&mut inner, FileFault::NoSync)?;
+            if let Some(journal) = &mut inner.journal {
+                journal.flush().map_err(|cause| io("flush", cause))?;
+            }
         }
-        inner.journal = None;
+        // A child process may share the open file, and with it the lock.
+        let journal = inner.journal.take();
+        journal.map_or(Ok(()), |journal| journal.file().unlock()).map_err(|c| io("unlock", c))?;
         unlock(&self.folder, self.switches.fault());
         Ok(())
     }
@@ -240,6 +276,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         unlock(&self.folder, self.switches.fault());
         let journal = self.lock().journal.take();
+        if let Some(journal) = &journal {
+            let _ = journal.file().unlock();
+        }
         if self.switches.fault() == FileFault::LeaksFile {
             std::mem::forget(journal);
         }

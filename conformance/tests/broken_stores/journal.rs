@@ -49,7 +49,11 @@ impl Journal {
     }
 
     /// All whole frames; what is torn behind them is cut off. `None` when synced bytes are damaged.
-    pub(crate) fn recover(&mut self, fault: FileFault) -> Result<Option<Vec<Frame>>, IoError> {
+    pub(crate) fn recover(
+        &mut self,
+        fault: FileFault,
+        switches: &Switches,
+    ) -> Result<Option<Vec<Frame>>, IoError> {
         let mut all = Vec::new();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.read_to_end(&mut all)?;
@@ -67,6 +71,7 @@ impl Journal {
             self.file.set_len(end)?;
         }
         self.file.sync_all()?;
+        switches.is_durable_to(self.end);
         self.synced = self.end;
         Ok(Some(frames))
     }
@@ -90,7 +95,7 @@ impl Journal {
         bytes.extend(hash(&bytes).to_be_bytes());
         let end = self.end + bytes.len() as u64;
         match switches.fault() {
-            FileFault::BuffersAppends => {
+            FileFault::BuffersAppends | FileFault::AcksFromBuffer => {
                 self.held_back.extend(bytes);
                 if self.held_back.len() > 100_000 {
                     self.flush()?;
@@ -113,7 +118,7 @@ impl Journal {
         self.file.write_all(bytes)
     }
 
-    fn flush(&mut self) -> Result<(), IoError> {
+    pub(crate) fn flush(&mut self) -> Result<(), IoError> {
         self.file.seek(SeekFrom::End(0))?;
         let held_back = std::mem::take(&mut self.held_back);
         self.file.write_all(&held_back)
@@ -121,12 +126,15 @@ impl Journal {
 
     /// Makes all frames durable, unless told not to.
     pub(crate) fn sync(&mut self, switches: &Switches, skip: FileFault) -> Result<(), IoError> {
-        self.flush()?;
+        if switches.fault() != FileFault::AcksFromBuffer {
+            self.flush()?;
+        }
         if switches.sync_fails() {
             return Err(IoError::other("the device failed"));
         }
-        if switches.fault() != skip {
+        if switches.fault() != skip && switches.fault() != FileFault::ForgetsToSync {
             self.file.sync_data()?;
+            switches.is_durable_to(self.end);
         }
         self.synced = self.end;
         Ok(())
@@ -137,7 +145,16 @@ impl Journal {
 fn frames(bytes: &[u8], base: u64, fault: FileFault) -> (Vec<Frame>, u64) {
     let mut frames = Vec::new();
     let mut at = 0;
-    while let Some((payload, length, _)) = frame(bytes, at, fault) {
+    loop {
+        let Some((payload, length, _)) = frame(bytes, at, fault) else {
+            let mut rest = at + 1..bytes.len();
+            let next = rest.find(|at| frame(bytes, *at, fault).is_some());
+            match next.filter(|_| fault == FileFault::SkipsBadFrames) {
+                Some(next) => at = next,
+                None => break,
+            }
+            continue;
+        };
         at += length;
         frames.push(Frame { payload, end: base + at as u64 });
     }

@@ -12,6 +12,7 @@
 
 mod backends;
 mod contents;
+mod entry;
 mod file_partition;
 mod file_store;
 mod journal;
@@ -32,15 +33,19 @@ use msglog_core::store::Ownership;
 
 use crate::backends::backend;
 use crate::file_store::FileFault;
-use crate::table::{CORRECT, Row, Store, rows};
+use crate::table::{ALSO, CORRECT, Row, Store, rows};
 
 fn main() -> ExitCode {
     if let Some(code) = process::serve_if_asked(backends::named) {
         return code;
     }
+    if let Some(code) = entry::run_if_asked() {
+        return code;
+    }
     // What the broken stores panic with is in the outcomes; here it would only be noise.
     std::panic::set_hook(Box::new(|_| {}));
     let mut trials: Vec<Trial> = rows().into_iter().map(caught).collect();
+    trials.extend(ALSO.iter().map(|(store, case)| also_caught(store, case)));
     for store in CORRECT {
         let suite = Arc::new(Suite::new(backend(*store)));
         trials.extend(cases().into_iter().map(|case| correct(&suite, case)));
@@ -49,8 +54,12 @@ fn main() -> ExitCode {
     let others = cases().into_iter().filter(|case| case.id() != SYNC_CASE);
     trials.extend(others.map(|case| correct(&suite, case)));
     trials.extend(marked());
+    trials.extend(entry::trials());
     trials.push(Trial::test("table/page_is_what_the_table_says", page::check));
-    trials.push(Trial::test("table/each_row_is_a_store_and_case_of_its_own", rows_are_distinct));
+    trials.push(Trial::test(
+        "table/each_row_is_a_store_of_its_own_and_each_case_can_fail",
+        rows_are_distinct,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -79,6 +88,19 @@ fn caught(row: Row) -> Trial {
             )));
         }
         Ok(Completion::Completed)
+    })
+}
+
+/// Each case can fail: one that no row is about fails on a store of another row.
+fn also_caught(store: &'static str, id: &'static str) -> Trial {
+    Trial::test(format!("also/{store}/{id}"), move || {
+        let case = find_case(id).ok_or_else(|| format!("there is no case {id}"))?;
+        let backend = backends::named(store).ok_or_else(|| format!("there is no store {store}"))?;
+        let outcome = Suite::new(backend).run(case);
+        match outcome.status {
+            Status::Failed => Ok(()),
+            other => Err(Failed::from(format!("{other:?} `{}`", outcome.message))),
+        }
     })
 }
 
@@ -152,6 +174,14 @@ fn rows_are_distinct() -> Result<(), Failed> {
     names.dedup();
     if names.len() != count || count < 30 {
         return Err(Failed::from(format!("{count} rows, {} stores", names.len())));
+    }
+    let rows = rows();
+    let caught: Vec<&str> =
+        rows.iter().map(|row| row.case).chain(ALSO.iter().map(|a| a.1)).collect();
+    let never: Vec<String> =
+        cases().iter().map(|case| case.id()).filter(|id| !caught.contains(&id.as_str())).collect();
+    if !never.is_empty() {
+        return Err(Failed::from(format!("no broken store shows that these can fail: {never:?}")));
     }
     Ok(())
 }

@@ -262,6 +262,9 @@ impl PartitionStore for BrokenPartition {
     }
 
     async fn find(&self, timestamp: Timestamp) -> Result<Msn> {
+        if self.is(MemoryFault::FindsTheTrimmed) && timestamp.as_millis() <= 0 {
+            return Ok(Msn::ZERO);
+        }
         let later = Timestamp::from_millis(timestamp.as_millis() + 1);
         self.inner.find(if self.is(MemoryFault::FindsTheNext) { later } else { timestamp }).await
     }

@@ -66,6 +66,15 @@ impl BrokenStore {
         led
     }
 
+    /// The document that a key leads to.
+    fn led_key(&self, key: &DocumentKey) -> DocumentKey {
+        let cut = key.as_str().get(..600).filter(|_| self.is(MemoryFault::KeysAreCut));
+        cut.map_or_else(
+            || key.clone(),
+            |cut| DocumentKey::parse(cut.trim_end_matches('/')).unwrap(),
+        )
+    }
+
     async fn last_batch(&self, partition: &TopicPartition) -> Result<Option<RecordBatch>> {
         let there = self.inner.open(partition, OpenOptions::existing()).await?;
         Ok(there.read(Msn::ZERO, ReadLimit::bytes(usize::MAX)).await?.pop())
@@ -111,6 +120,10 @@ impl MessageStore for BrokenStore {
         capabilities.batch_bytes_max = 1 << 21;
         match self.fault {
             MemoryFault::HidesTruncate => capabilities.truncate = false,
+            MemoryFault::HidesFind => capabilities.find = false,
+            MemoryFault::HidesReplace => capabilities.replace = false,
+            MemoryFault::ClaimsReaderDocuments => capabilities.shared_documents = true,
+            MemoryFault::ClaimsPrivate => capabilities.ownership = Ownership::Private,
             MemoryFault::HidesReaders => capabilities.shared_readers = false,
             MemoryFault::ClaimsMoreForAppend => capabilities.append_survives = Survives::Os,
             MemoryFault::ClaimsNothingSurvives => {
@@ -172,6 +185,12 @@ impl MessageStore for BrokenStore {
         if self.is(MemoryFault::ListsAsText) {
             partitions.sort_by_key(ToString::to_string);
         }
+        if self.is(MemoryFault::DocumentsAreListed) {
+            let keys = self.inner.documents("").await?;
+            partitions.extend(keys.iter().filter_map(|key| key.as_str().parse().ok()));
+            partitions.sort();
+            partitions.dedup();
+        }
         Ok(partitions)
     }
 
@@ -194,10 +213,17 @@ impl MessageStore for BrokenStore {
     }
 
     async fn load(&self, key: &DocumentKey) -> Result<Option<Document>> {
+        let key = &self.led_key(key);
         let mut found = self.inner.load(key).await?;
         match (&mut found, self.fault) {
             (Some(document), MemoryFault::EmptyIsMissing) if document.value.is_empty() => {
                 return Ok(None);
+            }
+            (None, MemoryFault::MissingIsEmpty) => {
+                return Ok(Some(Document { value: Bytes::new(), version: Version::new(0) }));
+            }
+            (Some(document), MemoryFault::VersionIsOneBehind) => {
+                document.version = Version::new(document.version.get() - 1);
             }
             (Some(document), MemoryFault::VersionIsLength) => {
                 document.version = Version::new(document.value.len() as u64);
@@ -208,7 +234,11 @@ impl MessageStore for BrokenStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
+        let key = &self.led_key(key);
         match self.fault {
+            MemoryFault::DocumentLimitOneLess if value.len() == 1 << 20 => {
+                Err(Error::new(ErrorKind::TooLarge, "the document is too large"))
+            }
             MemoryFault::SaveIgnoresExpected => self.inner.save(key, value, Expected::Any).await,
             MemoryFault::SaveChecksLate => {
                 let there = self.inner.load(key).await?.map(|document| document.version);
@@ -246,6 +276,12 @@ impl MessageStore for BrokenStore {
 
     async fn discard(&self, key: &DocumentKey, expected: Expected) -> Result<bool> {
         match self.fault {
+            MemoryFault::DiscardsBelow => {
+                for below in self.inner.documents(&format!("{key}/")).await? {
+                    self.inner.discard(&below, Expected::Any).await?;
+                }
+                self.inner.discard(key, expected).await
+            }
             MemoryFault::DiscardIsAlwaysTrue => {
                 self.inner.discard(key, expected).await.map(|_| true)
             }
@@ -264,6 +300,9 @@ impl MessageStore for BrokenStore {
     }
 
     async fn close(&self) -> Result<()> {
+        if self.is(MemoryFault::LockOutlivesClose) {
+            return Ok(());
+        }
         self.before_close().await?;
         let again = self.closed.swap(true, Ordering::AcqRel);
         if again && self.is(MemoryFault::SecondCloseFails) {

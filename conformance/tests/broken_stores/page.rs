@@ -4,7 +4,7 @@ use std::path::Path;
 
 use libtest_mimic::Failed;
 
-use crate::table::rows;
+use crate::table::{ALSO, rows};
 
 fn page() -> String {
     let rows = rows();
@@ -19,6 +19,10 @@ fn page() -> String {
     );
     for row in rows {
         page += &format!("| {} | {} | `{}` |\n", row.name(), row.wrong, row.case);
+    }
+    page += "\nEvery other case can fail too, as these show:\n\n| case | store |\n|---|---|\n";
+    for (store, case) in ALSO {
+        page += &format!("| `{case}` | {store} |\n");
     }
     page
 }

@@ -92,6 +92,57 @@ pub(crate) fn rows() -> Vec<Row> {
     [APPENDING, LIFECYCLE, AT_ONCE, TRIM, DOCUMENTS, CLAIMS, OWNERSHIP, CRASHES].concat()
 }
 
+/// Cases that no row is about, each with a store of the rows that it catches too.
+pub(crate) const ALSO: &[(&str, &str)] = &[
+    ("acks-from-buffer", "crash/killed_writer_leaves_whole_documents"),
+    ("buffers-appends", "ownership/reader_in_another_process_follows"),
+    ("creates-what-is-missing", "lifecycle/removed_partition_is_gone"),
+    ("durable-beyond-end", "append-read/fresh_partition_is_empty"),
+    ("durable-beyond-end", "lifecycle/bounds_survive_reopen"),
+    ("empty-is-missing", "documents/any_replaces_whatever_is_there"),
+    ("forgets-trims", "crash/killed_writer_keeps_its_trims"),
+    ("loses-documents", "documents/discards_survive_drop_and_reopen"),
+    ("reads-lose-headers", "lifecycle/hundreds_of_partitions_are_kept"),
+    ("reads-reversed", "append-read/any_bytes_come_back"),
+    ("reads-reversed", "append-read/partition_opened_twice_is_one_sequence"),
+    ("reads-reversed", "append-read/read_below_the_start_answers_the_first_batch"),
+    ("reads-reversed", "append-read/several_batches_in_one_call_are_all_there"),
+    ("reads-reversed", "append-read/thousands_of_small_batches_come_back"),
+    ("reads-reversed", "cancellation/dropped_append_leaves_no_gap_after_reopen"),
+    ("reads-reversed", "cancellation/dropped_close_lets_the_place_go"),
+    ("reads-reversed", "cancellation/dropped_open_can_be_opened_again"),
+    ("reads-reversed", "cancellation/dropped_read_changes_nothing"),
+    ("reads-reversed", "cancellation/dropped_trim_drops_no_more_than_asked"),
+    ("reads-reversed", "concurrency/partitions_are_written_side_by_side"),
+    ("reads-reversed", "concurrency/readers_beside_trims_see_no_gap"),
+    ("reads-reversed", "concurrency/sync_beside_append_covers_what_came_before"),
+    ("reads-reversed", "lifecycle/appends_continue_after_reopen"),
+    ("reads-reversed", "lifecycle/closed_store_leaves_no_file_open"),
+    ("reads-reversed", "lifecycle/many_reopens_lose_nothing"),
+    ("reads-reversed", "lifecycle/removal_survives_reopen"),
+    ("reads-reversed", "lifecycle/synced_batches_survive_drop"),
+    ("reads-reversed", "model/random_histories_match_the_model"),
+    ("reads-reversed", "optional/replace_may_leave_a_range_empty"),
+    ("reads-reversed", "optional/replaced_batches_are_read_instead"),
+    ("reads-reversed", "optional/truncate_at_or_beyond_the_end_changes_nothing"),
+    ("reads-reversed", "optional/truncate_survives_reopen"),
+    ("reads-reversed", "optional/truncated_msns_are_appended_again"),
+    ("reads-reversed", "ownership/reader_outlives_its_writer"),
+    ("reads-reversed", "ownership/reader_sees_trims_and_new_partitions"),
+    ("reads-reversed", "ownership/readers_keep_no_writer_out"),
+    ("reads-reversed", "trim/appends_continue_after_all_was_trimmed"),
+    ("reads-reversed", "trim/read_below_what_was_trimmed_answers_the_next_there_is"),
+    ("save-ignores-expected", "documents/absent_is_refused_once_it_is_there"),
+    ("save-ignores-expected", "documents/racing_creators_have_one_winner"),
+    ("save-ignores-expected", "documents/version_of_a_missing_document_is_refused"),
+    ("shows-only-synced", "limits/extreme_arguments_of_read_and_trim_are_harmless"),
+    ("starts-at-zero", "lifecycle/empty_partition_keeps_its_start"),
+    ("sync-answers-less", "concurrency/syncs_in_flight_all_hold"),
+    ("trim-answers-the-argument", "trim/trim_of_an_empty_partition_changes_nothing"),
+    ("usage-is-zero", "trim/trim_frees_what_it_dropped"),
+    ("version-is-length", "documents/versions_do_not_come_back_after_reopen"),
+];
+
 const APPENDING: &[Row] = &[
     memory(
         M::ReadsReversed,
@@ -415,6 +466,36 @@ const TRIM: &[Row] = &[
 
 const DOCUMENTS: &[Row] = &[
     memory(
+        M::DiscardsBelow,
+        "discard takes what lies below the key with it",
+        "documents/keys_that_extend_each_other_are_kept_apart",
+        "document a/b/c",
+    ),
+    memory(
+        M::MissingIsEmpty,
+        "a missing document loads as an empty one",
+        "documents/missing_document_loads_as_none",
+        "a missing document",
+    ),
+    memory(
+        M::VersionIsOneBehind,
+        "load answers another version than save did",
+        "documents/saved_document_loads_as_it_was_saved",
+        "version",
+    ),
+    memory(
+        M::KeysAreCut,
+        "long keys are cut",
+        "limits/longest_document_keys_are_kept_apart",
+        "conflict",
+    ),
+    memory(
+        M::DocumentsAreListed,
+        "a document with such a name is listed as a partition",
+        "documents/documents_and_partitions_do_not_mix",
+        "partitions",
+    ),
+    memory(
         M::SaveIgnoresExpected,
         "compare-and-swap overwrites",
         "documents/stale_version_is_refused_and_changes_nothing",
@@ -465,6 +546,36 @@ const DOCUMENTS: &[Row] = &[
 ];
 
 const CLAIMS: &[Row] = &[
+    memory(
+        M::HidesFind,
+        "find works, but is not claimed",
+        "capabilities/unclaimed_find_is_unsupported",
+        "succeeded, expected unsupported",
+    ),
+    memory(
+        M::HidesReplace,
+        "replace works, but is not claimed",
+        "capabilities/unclaimed_replace_is_unsupported_and_changes_nothing",
+        "succeeded, expected unsupported",
+    ),
+    memory(
+        M::ClaimsReaderDocuments,
+        "readers are claimed to save documents, and cannot",
+        "capabilities/claimed_reader_documents_are_saved",
+        "read-only",
+    ),
+    memory(
+        M::DocumentLimitOneLess,
+        "a document of exactly the limit is refused",
+        "limits/largest_document_is_taken",
+        "too large",
+    ),
+    memory(
+        M::FindsTheTrimmed,
+        "find answers what was trimmed",
+        "optional/find_passes_over_what_was_trimmed",
+        "after trim",
+    ),
     memory(
         M::ClaimsTruncate,
         "truncate is claimed, but unsupported",
@@ -559,6 +670,25 @@ const CLAIMS: &[Row] = &[
 
 const OWNERSHIP: &[Row] = &[
     memory(
+        M::ClaimsPrivate,
+        "places are claimed to be private, and are one",
+        "ownership/private_places_do_not_mix",
+        "locked",
+    ),
+    memory(
+        M::LockOutlivesClose,
+        "close does not let the place go",
+        "ownership/place_is_free_after_close",
+        "locked",
+    ),
+    file(
+        F::TakesOverNothing,
+        "a takeover starts with nothing",
+        "ownership/takeover_sees_what_was_synced",
+        "append at MSN",
+    )
+    .taken_over(),
+    memory(
         M::SecondWriterGetsIn,
         "a second writer is let in",
         "ownership/second_writer_is_locked_out",
@@ -611,6 +741,18 @@ const OWNERSHIP: &[Row] = &[
 
 const CRASHES: &[Row] = &[
     file(
+        F::AcksFromBuffer,
+        "sync and save are acked from a buffer of the process",
+        "crash/killed_writer_keeps_what_sync_acked",
+        "acked up to",
+    ),
+    file(
+        F::SkipsBadFrames,
+        "a damaged frame is passed over without a word",
+        "power/torn_tail_serves_nothing_false",
+        "no hole names it",
+    ),
+    file(
         F::BuffersAppends,
         "append is acked from a buffer of the process",
         "crash/killed_writer_keeps_what_append_acked",
@@ -635,6 +777,12 @@ const CRASHES: &[Row] = &[
         "lost in silence",
     ),
     file(F::NoSync, "sync does not sync", "power/sync_reaches_the_device", "not synced between"),
+    file(
+        F::ForgetsToSync,
+        "nothing is synced before the store is opened again",
+        "power/power_cut_keeps_what_was_synced",
+        "after power cut",
+    ),
     file(
         F::NoSaveSync,
         "save does not sync",

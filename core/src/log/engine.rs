@@ -24,7 +24,7 @@ use crate::{
 /// The folder of documents that hold the topics' configurations.
 const TOPIC_DOCUMENTS: &str = "topics/";
 
-/// A log over a store. Cheap to clone; the last clone, topic or subscription lets the store go.
+/// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
 /// [`Durability::Sync`]; appends that wait then are answered with
@@ -57,6 +57,7 @@ impl Log {
         let shared = Shared {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
+            store_blocks: capabilities.calls_block,
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));

@@ -21,9 +21,11 @@
 
 mod ack;
 mod appender;
+mod buffers;
 mod config;
 mod consumer;
 mod engine;
+mod in_flight;
 mod partition;
 mod partitioner;
 mod queue;
@@ -42,9 +44,9 @@ pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
 pub use self::partitioner::partition_of_key;
-pub use self::read::Page;
+pub use self::read::{BatchPage, Page};
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
-pub use self::subscription::Subscription;
+pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
 use crate::store::{Bounds, ReadLimit, Usage};
 use crate::{ConsumerName, Message, Msn, Result, TopicName, TopicPartition};

@@ -1,7 +1,7 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -9,13 +9,12 @@ use tokio::task::JoinHandle;
 use super::ack::{Ack, Appended};
 use super::appender;
 use super::config::{LogBuilder, TopicConfig};
-use super::queue::{Group, InFlight, Queue, ack_at, closed};
+use super::in_flight::Admitted;
+use super::queue::{Accepted, Batches, Built, Group, Queue, ack_at, closed};
 use super::stats::PartitionCounters;
-use crate::batch::{BatchBuilder, BatchOptions};
+use crate::batch::{BatchBuilder, BatchOptions, HEADER_BYTES};
 use crate::store::{Access, Bounds, PartitionStore};
-use crate::{
-    Durability, Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, TopicPartition,
-};
+use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
 const OWN_BATCH_BYTES: usize = 32 << 10;
@@ -35,6 +34,8 @@ pub(super) struct Partition {
     pub(super) store: Arc<dyn PartitionStore>,
     pub(super) options: Arc<LogBuilder>,
     pub(super) counters: PartitionCounters,
+    /// Whether calls of the store block the thread that makes them.
+    pub(super) store_blocks: bool,
     level: Durability,
     batch_options: BatchOptions,
     batch_bytes_max: usize,
@@ -63,6 +64,7 @@ impl Partition {
             store,
             options: options.clone(),
             counters: PartitionCounters::default(),
+            store_blocks: shared.store_blocks,
             level: config.durability.unwrap_or(options.durability),
             batch_options,
             batch_bytes_max: shared.store_batch_bytes_max,
@@ -73,7 +75,8 @@ impl Partition {
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
-            let running = appender::run(partition.queue.clone(), Arc::downgrade(&partition));
+            let weak = Arc::downgrade(&partition);
+            let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(tokio::spawn(running));
         }
@@ -85,21 +88,22 @@ impl Partition {
         message: &Message,
         level: Option<Durability>,
     ) -> Result<Appended> {
-        self.check_writable()?;
-        let bytes = BatchBuilder::record_bytes_bound(message);
-        self.check_message(bytes)?;
-        let in_flight = self.admit(bytes).await?;
         let level = level.unwrap_or(self.level);
-        let now = self.options.clock.now();
-        let accepted = if bytes < OWN_BATCH_BYTES {
-            self.queue.push(message, now, level, in_flight)?
-        } else {
-            let batch = self.build(std::slice::from_ref(message))?;
-            self.queue.push_batch(batch, level, in_flight)?
-        };
-        self.counters.accepted(1, bytes);
-        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
-        Ok(Appended::new(self.name.partition, ack))
+        let accepted = self.accept(message, level).await?;
+        self.queue.wake(accepted.wake);
+        Ok(self.appended(accepted, level))
+    }
+
+    /// As [`append`](Self::append), and writes on this thread unless another is at it.
+    pub(super) async fn append_here(
+        &self,
+        message: &Message,
+        level: Option<Durability>,
+    ) -> Result<Appended> {
+        let level = level.unwrap_or(self.level);
+        let accepted = self.accept(message, level).await?;
+        self.write_here().await;
+        Ok(self.appended(accepted, level))
     }
 
     pub(super) async fn append_batch(
@@ -114,32 +118,57 @@ impl Partition {
             self.check_message(bound)?;
             bytes += bound;
         }
-        let in_flight = self.admit(bytes).await?;
-        let batch = self.build(messages)?;
+        let admitted = self.admit(bytes).await?;
+        let built = self.build(messages, bytes)?;
         let level = level.unwrap_or(self.level);
-        let accepted = self.queue.push_batch(batch, level, in_flight)?;
+        let accepted = self.queue.push_batch(built, level, admitted)?;
         self.counters.accepted(messages.len() as u64, bytes);
-        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
-        Ok(Appended::new(self.name.partition, ack))
+        self.queue.wake(accepted.wake);
+        Ok(self.appended(accepted, level))
     }
 
-    fn build(&self, messages: &[Message]) -> Result<RecordBatch> {
+    async fn accept(&self, message: &Message, level: Durability) -> Result<Accepted> {
+        self.check_writable()?;
+        let bytes = BatchBuilder::record_bytes_bound(message);
+        self.check_message(bytes)?;
+        // A producer that never waits must let the other tasks of its worker run now and then.
+        tokio::task::coop::consume_budget().await;
+        let admitted = self.admit(bytes).await?;
+        let accepted = if bytes < OWN_BATCH_BYTES {
+            let now = self.options.clock.now();
+            self.queue.push((message, bytes), now, level, admitted)?
+        } else {
+            let built = self.build(std::slice::from_ref(message), bytes)?;
+            self.queue.push_batch(built, level, admitted)?
+        };
+        self.counters.accepted(1, bytes);
+        Ok(accepted)
+    }
+
+    fn appended(&self, accepted: Accepted, level: Durability) -> Appended {
+        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
+        Appended::new(self.name.partition, ack)
+    }
+
+    fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
         let now = self.options.clock.now();
-        let mut builder = BatchBuilder::new(self.batch_options);
+        let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
+        let mut builder = BatchBuilder::with_buffer(buffer, self.batch_options);
         for message in messages {
             builder.push(message, now)?;
         }
-        let batch = builder.build()?;
-        if batch.encoded_len() > self.batch_bytes_max {
-            let (bytes, limit) = (batch.encoded_len(), self.batch_bytes_max);
+        let built = Built::from(builder)?;
+        let bytes = built.batch.encoded_len();
+        if bytes > self.batch_bytes_max {
+            let limit = self.batch_bytes_max;
             let why = format!("a batch of {bytes} bytes exceeds the store's limit of {limit}");
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
-        Ok(batch)
+        Ok(built)
     }
 
-    async fn admit(&self, bytes: usize) -> Result<InFlight> {
-        InFlight::admit(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
+    async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
+        Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
     fn check_message(&self, bytes: usize) -> Result<()> {
@@ -158,39 +187,51 @@ impl Partition {
         Ok(())
     }
 
-    /// Hands a group to the store and syncs as its level asks; moves the watermarks.
-    ///
-    /// Answers whether the group is synced.
-    pub(super) async fn write(&self, mut group: Group) -> Result<bool> {
+    /// Writes what has gathered, and syncs as its level asks; moves the watermarks.
+    pub(super) async fn write(&self) -> Result<Written> {
         let _lane = self.lane.lock().await;
-        let written = match group.build().await {
-            Ok(batches) => {
-                self.counters.grouped(batches.len(), group.records());
-                self.store.append(batches).await
+        self.write_in_lane().await
+    }
+
+    /// Writes what has gathered unless another is at it, who then looks again or is told to.
+    async fn write_here(&self) {
+        if let Ok(lane) = self.lane.try_lock() {
+            // Those who wait have been answered, also when it failed.
+            let written = self.write_in_lane().await.unwrap_or_default();
+            drop(lane);
+            if let Some(within) = written.sync_within {
+                self.queue.owe_sync(within);
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
+        }
+        self.queue.announce();
+    }
+
+    async fn write_in_lane(&self) -> Result<Written> {
+        let Some(mut group) = self.queue.take() else { return Ok(Written::default()) };
+        if let Err(error) = self.append_group(&mut group).await {
             self.fail(&error);
             return Err(error);
         }
-        group.progress.advance_written(group.next_msn);
         let synced = group.wants_sync() || self.level == Durability::Sync;
-        if synced {
-            self.sync_in_lane(&group).await?;
-        } else {
+        // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
+        if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
         }
-        Ok(synced)
+        group.progress.advance_written(group.next_msn);
+        if synced {
+            let durable = self.sync_store().await?;
+            self.publish(durable);
+            group.progress.advance_durable(durable);
+        }
+        let sync_within = group.sync_within().filter(|_| !synced);
+        Ok(Written { records: group.records(), synced, sync_within })
     }
 
-    async fn sync_in_lane(&self, group: &Group) -> Result<()> {
-        if self.options.read_unacked {
-            self.publish(group.next_msn);
-        }
-        let durable = self.sync_store().await?;
-        group.progress.advance_durable(durable);
-        self.publish(durable);
+    async fn append_group(&self, group: &mut Group) -> Result<()> {
+        let Batches { batches, spent } = group.build().await?;
+        self.counters.grouped(batches.len(), group.records());
+        self.store.append(batches).await?;
+        spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
     }
 
@@ -312,9 +353,22 @@ impl Drop for Partition {
     }
 }
 
+/// What a turn of the appender has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    /// How many records it wrote.
+    pub(super) records: u64,
+    /// Whether it synced them.
+    pub(super) synced: bool,
+    /// How soon they must be synced, if they are not.
+    pub(super) sync_within: Option<Duration>,
+}
+
 /// What all partitions of a log share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) store_batch_bytes_max: usize,
+    /// Whether the store's calls are made on a thread that may wait.
+    pub(super) store_blocks: bool,
 }

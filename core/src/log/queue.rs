@@ -1,20 +1,32 @@
 //! The queue in front of a partition: gives out MSNs and gathers records until the appender comes.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::ack::{AckAt, Progress};
+use super::buffers::{Buffers, Spent};
+use super::in_flight::{Admitted, InFlight};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
+
+/// The room of a fresh buffer for small appends; it grows with what gathers.
+const BUFFER_BYTES_MIN: usize = 4 << 10;
+
+/// Bytes for which waiting for more does not pay.
+const WRITE_BYTES_ENOUGH: usize = 256 << 10;
 
 /// Records accepted and not yet taken by the appender, in MSN order.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
+    /// Wakes the appender's task.
     ready: Notify,
+    /// Wakes the appender's thread where it has one.
+    gathered: Condvar,
+    pub(super) buffers: Buffers,
     batch_options: BatchOptions,
     batch_bytes_max: usize,
 }
@@ -24,15 +36,28 @@ struct State {
     next_msn: Msn,
     gathering: Gathered,
     progress: Arc<Progress>,
+    /// How soon what another than the appender has written must be synced.
+    owed: Option<Duration>,
     /// Why nothing more is accepted.
     end: Option<Error>,
+    /// Whether that was a failure that lasts.
+    broken: bool,
+    /// How many records the appender's thread waits for; `None` when it does not wait.
+    awaited: Option<u64>,
+}
+
+/// A batch that its producer built, with what is left of the buffer.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) batch: RecordBatch,
+    pub(super) spent: Spent,
 }
 
 /// What has gathered since the appender last came.
 #[derive(Debug, Default)]
 struct Gathered {
     pending: Vec<Pending>,
-    in_flight: Vec<InFlight>,
+    in_flight: Option<InFlight>,
     records: u64,
     sync: bool,
     sync_within: Option<Duration>,
@@ -43,43 +68,7 @@ enum Pending {
     /// Single appends of any producers, still open for more.
     Open { base_msn: Msn, builder: BatchBuilder },
     /// A batch that its producer built.
-    Built(RecordBatch),
-}
-
-/// Bytes that count as in flight until this is dropped.
-#[derive(Debug)]
-pub(super) struct InFlight {
-    bytes: usize,
-    semaphore: Arc<Semaphore>,
-}
-
-impl InFlight {
-    /// Waits until `bytes` more may be in flight; more than the limit counts as the limit.
-    pub(super) async fn admit(
-        semaphore: &Arc<Semaphore>,
-        bytes: usize,
-        limit: usize,
-    ) -> Result<Self> {
-        let bytes = bytes.min(limit);
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permit = match semaphore.try_acquire_many(permits) {
-            Ok(permit) => permit,
-            Err(_) => semaphore.acquire_many(permits).await.map_err(|_| closed())?,
-        };
-        permit.forget();
-        Ok(Self { bytes, semaphore: semaphore.clone() })
-    }
-
-    /// Takes over the bytes of another one.
-    fn absorb(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.semaphore.add_permits(self.bytes);
-    }
+    Built(Built),
 }
 
 /// What an append is told by the queue.
@@ -87,6 +76,19 @@ impl Drop for InFlight {
 pub(super) struct Accepted {
     pub(super) msns: Range<Msn>,
     pub(super) progress: Arc<Progress>,
+    /// Whom it has to wake.
+    pub(super) wake: Wake,
+}
+
+/// Whom an append has to wake, so that it is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wake {
+    /// Nobody: somebody will look.
+    None,
+    /// The appender's task.
+    Task,
+    /// The appender's thread.
+    Thread,
 }
 
 /// All that gathered, taken by the appender in one piece.
@@ -117,29 +119,53 @@ impl Group {
     /// Finishes the batches: compresses and checksums those that were still open.
     ///
     /// Compressing may take long, so it does not run on an async worker.
-    pub(super) async fn build(&mut self) -> Result<Vec<RecordBatch>> {
+    pub(super) async fn build(&mut self) -> Result<Batches> {
         let pending = std::mem::take(&mut self.gathered.pending);
-        let build = move || pending.into_iter().map(Pending::build).collect();
-        if !self.compressed {
-            return build();
+        let build = move || Batches::of(pending);
+        if self.compressed { crate::store::blocking(build).await } else { build() }
+    }
+}
+
+/// The batches of a group, and the buffers that come back when they are written.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    pub(super) batches: Vec<RecordBatch>,
+    pub(super) spent: Vec<Spent>,
+}
+
+impl Batches {
+    fn of(pending: Vec<Pending>) -> Result<Self> {
+        let (batches, spent) =
+            (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
+        let mut all = Self { batches, spent };
+        for pending in pending {
+            let Built { batch, spent } = pending.build()?;
+            all.batches.push(batch);
+            all.spent.push(spent);
         }
-        let built = tokio::task::spawn_blocking(build).await;
-        built.map_err(|cause| {
-            Error::new(ErrorKind::Unavailable, "compression ended early").with_source(cause)
-        })?
+        Ok(all)
     }
 }
 
 impl Pending {
-    fn build(self) -> Result<RecordBatch> {
+    fn build(self) -> Result<Built> {
         match self {
-            Self::Built(batch) => Ok(batch),
+            Self::Built(built) => Ok(built),
             Self::Open { base_msn, builder } => {
-                let mut batch = builder.build()?;
-                batch.stamp(base_msn, NO_EPOCH);
-                Ok(batch)
+                let mut built = Built::from(builder)?;
+                built.batch.stamp(base_msn, NO_EPOCH);
+                Ok(built)
             }
         }
+    }
+}
+
+impl Built {
+    /// Compresses and checksums what was built.
+    pub(super) fn from(builder: BatchBuilder) -> Result<Self> {
+        let bytes = builder.encoded_len();
+        let (batch, buffer) = builder.build_and_recycle()?;
+        Ok(Self { batch, spent: Spent { buffer, bytes } })
     }
 }
 
@@ -149,49 +175,59 @@ impl Queue {
             next_msn,
             gathering: Gathered::default(),
             progress: Arc::new(Progress::starting_at(next_msn)),
+            owed: None,
             end: None,
+            broken: false,
+            awaited: None,
         };
-        Self { state: Mutex::new(state), ready: Notify::new(), batch_options, batch_bytes_max }
+        Self {
+            state: Mutex::new(state),
+            ready: Notify::new(),
+            gathered: Condvar::new(),
+            buffers: Buffers::default(),
+            batch_options,
+            batch_bytes_max,
+        }
     }
 
-    /// Adds one message to the open batch and gives it the next MSN.
+    /// Adds one message to the open batch and gives it the next MSN. `bound` are its bytes at most.
     pub(super) fn push(
         &self,
-        message: &Message,
+        (message, bound): (&Message, usize),
         now: Timestamp,
         level: Durability,
-        in_flight: InFlight,
+        admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
         state.check_open(1)?;
-        let bound = BatchBuilder::record_bytes_bound(message);
         let next_msn = state.next_msn;
         let pending = &mut state.gathering.pending;
         let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= self.batch_bytes_max;
         match pending.last_mut() {
             Some(Pending::Open { builder, .. }) if room(builder) => builder.push(message, now)?,
             _ => {
-                let mut builder = BatchBuilder::new(self.batch_options);
+                let buffer = self.buffers.take(BUFFER_BYTES_MIN);
+                let mut builder = BatchBuilder::with_buffer(buffer, self.batch_options);
                 builder.push(message, now)?;
                 pending.push(Pending::Open { base_msn: next_msn, builder });
             }
         }
-        Ok(self.accept(state, 1, level, in_flight))
+        Ok(self.accept(state, 1, level, admitted))
     }
 
     /// Adds a batch that its producer built, and gives it the next MSNs.
     pub(super) fn push_batch(
         &self,
-        mut batch: RecordBatch,
+        mut built: Built,
         level: Durability,
-        in_flight: InFlight,
+        admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
-        let count = batch.header().msn_count();
+        let count = built.batch.header().msn_count();
         state.check_open(count)?;
-        batch.stamp(state.next_msn, NO_EPOCH);
-        state.gathering.pending.push(Pending::Built(batch));
-        Ok(self.accept(state, count, level, in_flight))
+        built.batch.stamp(state.next_msn, NO_EPOCH);
+        state.gathering.pending.push(Pending::Built(built));
+        Ok(self.accept(state, count, level, admitted))
     }
 
     fn accept(
@@ -199,7 +235,7 @@ impl Queue {
         mut state: MutexGuard<'_, State>,
         count: u64,
         level: Durability,
-        in_flight: InFlight,
+        admitted: Admitted<'_>,
     ) -> Accepted {
         let first = state.next_msn;
         state.next_msn = first.plus(count);
@@ -207,10 +243,7 @@ impl Queue {
         let gathering = &mut state.gathering;
         let was_empty = gathering.records == 0;
         gathering.records += count;
-        match gathering.in_flight.last_mut() {
-            Some(held) => held.absorb(in_flight),
-            None => gathering.in_flight.push(in_flight),
-        }
+        admitted.join(&mut gathering.in_flight);
         match level {
             Durability::Memory | Durability::Os => {}
             Durability::Interval(every) => {
@@ -219,12 +252,36 @@ impl Queue {
             }
             Durability::Sync => gathering.sync = true,
         }
-        let progress = state.progress.clone();
-        drop(state);
-        if was_empty {
-            self.ready.notify_one();
+        let wake = if was_empty || state.awaited.is_some() { state.whom() } else { Wake::None };
+        Accepted { msns, progress: state.progress.clone(), wake }
+    }
+
+    pub(super) fn wake(&self, whom: Wake) {
+        match whom {
+            Wake::None => {}
+            Wake::Task => self.ready.notify_one(),
+            Wake::Thread => self.gathered.notify_one(),
         }
-        Accepted { msns, progress }
+    }
+
+    /// Tells the appender that there is something to take, if there is.
+    pub(super) fn announce(&self) {
+        let whom = self.lock().whom();
+        self.wake(whom);
+    }
+
+    /// Leaves to the appender a sync that is due within some time.
+    pub(super) fn owe_sync(&self, within: Duration) {
+        let mut state = self.lock();
+        state.owed = Some(state.owed.map_or(within, |owed| owed.min(within)));
+        drop(state);
+        self.gathered.notify_one();
+        self.ready.notify_one();
+    }
+
+    /// How soon what another than the appender has written must be synced; told once.
+    pub(super) fn take_owed(&self) -> Option<Duration> {
+        self.lock().owed.take()
     }
 
     /// Takes all that has gathered; `None` when there is nothing.
@@ -248,9 +305,34 @@ impl Queue {
         self.ready.notified().await;
     }
 
+    /// Blocks this thread until so many records have gathered, enough bytes for one write have, the
+    /// queue was ended, or `until`. Answers whether it was not the time that ended it.
+    pub(super) fn wait_for(&self, records: u64, until: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            state.awaited = None;
+            if !state.is_calm() || state.has_gathered(records) {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state.awaited = Some(records);
+            let woken = self.gathered.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many records have gathered.
+    pub(super) fn records(&self) -> u64 {
+        self.lock().gathering.records
+    }
+
     /// Accepts nothing more, for this reason; what has gathered can still be taken.
     pub(super) fn end(&self, reason: Error) {
         self.lock().end.get_or_insert(reason);
+        self.gathered.notify_one();
         self.ready.notify_one();
     }
 
@@ -258,6 +340,12 @@ impl Queue {
     pub(super) fn is_finished(&self) -> bool {
         let state = self.lock();
         state.end.is_some() && state.gathering.records == 0
+    }
+
+    /// The failure after which nothing is written any more.
+    pub(super) fn failure(&self) -> Option<Error> {
+        let state = self.lock();
+        state.end.clone().filter(|_| state.broken)
     }
 
     /// Fails the present run: all that waits is answered with `error`.
@@ -274,17 +362,13 @@ impl Queue {
                 state.progress = Arc::new(Progress::starting_at(msn));
             }
             None => {
+                state.broken |= state.end.is_none();
                 state.end.get_or_insert(error.clone());
             }
         }
         drop(state);
         drop(dropped);
         failed.fail(error.clone());
-    }
-
-    /// Whether something waits to be taken.
-    pub(super) fn has_work(&self) -> bool {
-        self.lock().gathering.records > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -294,6 +378,30 @@ impl Queue {
 }
 
 impl State {
+    /// Whether there is nothing to do but to take what gathers.
+    fn is_calm(&self) -> bool {
+        self.end.is_none() && self.owed.is_none()
+    }
+
+    /// Whether so many records have gathered, or as many bytes as one write should take.
+    fn has_gathered(&self, records: u64) -> bool {
+        let bytes = self.gathering.in_flight.as_ref().map_or(0, InFlight::bytes);
+        self.gathering.records >= records || bytes >= WRITE_BYTES_ENOUGH
+    }
+
+    /// Whom to wake for what has gathered.
+    fn whom(&mut self) -> Wake {
+        match self.awaited {
+            _ if self.gathering.records == 0 => Wake::None,
+            None => Wake::Task,
+            Some(awaited) if !self.has_gathered(awaited) => Wake::None,
+            Some(_) => {
+                self.awaited = None;
+                Wake::Thread
+            }
+        }
+    }
+
     /// Whether `count` more records are accepted.
     fn check_open(&self, count: u64) -> Result<()> {
         if let Some(reason) = &self.end {

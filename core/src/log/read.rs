@@ -1,4 +1,4 @@
-//! Reading a page of records by MSN, with the next-available rule.
+//! Reading by MSN, in batches or in pages of records, with the next-available rule.
 
 use super::partition::Partition;
 use crate::batch::DecodeLimits;
@@ -16,54 +16,63 @@ pub struct Page {
     pub next_msn: Msn,
 }
 
+/// Record batches as they are stored, in order, and where to read on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BatchPage {
+    /// Whole batches, their checksums checked; empty when nothing is there yet. The first one may
+    /// begin before the MSN that was asked for.
+    pub batches: Vec<RecordBatch>,
+    /// As [`Page::next_msn`].
+    pub next_msn: Msn,
+}
+
 impl Partition {
     /// A page from `from` on, or from the next available MSN.
     pub(super) async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Page> {
         let mut page = Page { records: Vec::new(), next_msn: from };
-        let end = self.readable_end();
         while page.records.is_empty() {
-            if page.next_msn >= end {
-                page.next_msn = end;
-                return Ok(page);
+            let read = self.read_batches(page.next_msn, limit).await?;
+            page.next_msn = read.next_msn;
+            if read.batches.is_empty() {
+                break;
             }
-            let batches = self.store.read(page.next_msn, limit).await?;
-            if batches.is_empty() {
-                page.next_msn = self.fresh_bounds().await?.next_msn;
-                return Ok(page);
-            }
-            let before = page.next_msn;
-            for batch in &batches {
-                self.take_records(batch, from, end, &mut page)?;
-            }
-            if page.next_msn == before {
-                // The next batch there is lies beyond what readers may see.
-                page.next_msn = end;
-                return Ok(page);
+            for batch in &read.batches {
+                take_records(batch, from, &mut page)?;
             }
         }
         Ok(page)
     }
 
-    fn take_records(
-        &self,
-        batch: &RecordBatch,
-        from: Msn,
-        end: Msn,
-        page: &mut Page,
-    ) -> Result<()> {
-        if batch.base_msn() >= end {
-            return Ok(());
+    /// Batches from the one that holds `from` on, or from the next one there is.
+    pub(super) async fn read_batches(&self, from: Msn, limit: ReadLimit) -> Result<BatchPage> {
+        let end = self.readable_end();
+        if from >= end {
+            return Ok(BatchPage { batches: Vec::new(), next_msn: end });
         }
-        let before = page.records.len();
-        for record in batch.records(DecodeLimits::default())? {
-            let record = record?;
-            if record.msn >= from && record.msn < end {
-                page.records.push(record);
+        let mut looked_at = None;
+        let mut batches = loop {
+            let batches = self.store.read(from, limit).await?;
+            if !batches.is_empty() {
+                break batches;
             }
+            let next_msn = self.fresh_bounds().await?.next_msn;
+            if next_msn <= from || looked_at == Some(next_msn) {
+                return Ok(BatchPage { batches, next_msn });
+            }
+            // It may have come since that read: only another one proves that nothing is there.
+            looked_at = Some(next_msn);
+        };
+        // A batch becomes visible as a whole.
+        batches.truncate(batches.partition_point(|batch| batch.next_msn() <= end));
+        let next_msn = batches.last().map_or(end, |last| last.next_msn().max(from));
+        let (mut records, mut bytes) = (0, 0);
+        for batch in &batches {
+            records += u64::from(batch.record_count());
+            bytes += batch.encoded_len() as u64;
         }
-        page.next_msn = batch.next_msn().min(end).max(page.next_msn);
-        self.counters.read(page.records.len() - before, batch.encoded_len());
-        Ok(())
+        self.counters.read(records, bytes);
+        Ok(BatchPage { batches, next_msn })
     }
 
     /// The MSN that readers do not pass now; for a log opened for reading it is not known ahead.
@@ -73,4 +82,14 @@ impl Partition {
             Access::Write => self.bounds().next_msn,
         }
     }
+}
+
+fn take_records(batch: &RecordBatch, from: Msn, page: &mut Page) -> Result<()> {
+    for record in batch.records(DecodeLimits::default())? {
+        let record = record?;
+        if record.msn >= from {
+            page.records.push(record);
+        }
+    }
+    Ok(())
 }

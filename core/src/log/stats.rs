@@ -35,9 +35,9 @@ pub struct PartitionStats {
     pub syncs: u64,
     /// Appends and syncs that failed.
     pub failures: u64,
-    /// Records given to readers.
+    /// Records in the batches that were read for readers.
     pub read_records: u64,
-    /// Bytes of the batches that were read for them.
+    /// Bytes of these batches.
     pub read_bytes: u64,
     /// How long syncs took.
     pub sync_latency: LatencyHistogram,
@@ -120,9 +120,9 @@ impl PartitionCounters {
         add(&self.failures, 1);
     }
 
-    pub(super) fn read(&self, records: usize, bytes: usize) {
-        add(&self.read_records, records as u64);
-        add(&self.read_bytes, bytes as u64);
+    pub(super) fn read(&self, records: u64, bytes: u64) {
+        add(&self.read_records, records);
+        add(&self.read_bytes, bytes);
     }
 
     pub(super) fn stats(&self, partition: TopicPartition) -> PartitionStats {

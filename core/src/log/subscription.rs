@@ -1,49 +1,104 @@
-//! A subscription: a stream of records from history to live.
+//! Subscriptions: streams of batches, or of records, from history to live.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::partition::Partition;
-use super::read::Page;
-use crate::store::ReadLimit;
-use crate::{ErrorKind, Msn, Record, Result};
+use super::queue::closed;
+use super::read::BatchPage;
+use crate::batch::{DecodeLimits, Records};
+use crate::store::{ReadLimit, wait_for};
+use crate::{ErrorKind, Msn, Record, RecordBatch, Result};
 
-/// A stream of a partition's records in order, from history to live, without a gap or a repeat.
+/// A stream of a partition's record batches in order, from history to live, as they are stored.
 ///
-/// MSNs that were trimmed or lost to damage are passed over. It waits at the end for more, ends
-/// when the log is closed, and ends after an error. Dropping it frees it. Memory is bounded by one
-/// page of about 1 MiB.
-pub struct Subscription {
+/// The way to read at the least cost: [`RecordBatch::decoded`] gives records by reference. Promises
+/// what [`Subscription`] does; the first batch may begin before the MSN that was asked for.
+pub struct BatchSubscription {
     partition: Arc<Partition>,
-    ready: VecDeque<Record>,
+    batches: VecDeque<RecordBatch>,
+    /// Behind the last batch that was given out.
     next_msn: Msn,
-    fetch: Option<BoxFuture<'static, Result<Page>>>,
+    /// Behind the last batch that was read.
+    read_msn: Msn,
+    fetch: Option<Fetch>,
     ended: bool,
 }
 
-impl Subscription {
-    pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
-        let ready = VecDeque::new();
-        Self { partition, ready, next_msn: from, fetch: None, ended: false }
-    }
+/// The next page on its way.
+enum Fetch {
+    /// Polled by the reader.
+    Here(BoxFuture<'static, Result<BatchPage>>),
+    /// Read while the reader is busy with the page before.
+    Ahead(Ahead),
+}
 
-    /// The smallest MSN that the next record can have.
-    pub fn next_msn(&self) -> Msn {
-        self.ready.front().map_or(self.next_msn, |record| record.msn)
+/// A task that ends with its subscription.
+struct Ahead(JoinHandle<Result<BatchPage>>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
-/// The next page that has records, waiting for it.
-async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<Page> {
+impl Future for Fetch {
+    type Output = Result<BatchPage>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Here(page) => page.as_mut().poll(cx),
+            // The task ends early only with its runtime.
+            Self::Ahead(task) => {
+                Pin::new(&mut task.0).poll(cx).map(|page| page.unwrap_or_else(|_| Err(closed())))
+            }
+        }
+    }
+}
+
+impl BatchSubscription {
+    pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
+        let batches = VecDeque::new();
+        Self { partition, batches, next_msn: from, read_msn: from, fetch: None, ended: false }
+    }
+
+    /// The smallest MSN that the next batch can bring.
+    pub fn next_msn(&self) -> Msn {
+        self.next_msn
+    }
+
+    /// Begins to read the next page if there is one.
+    fn read_ahead(&mut self) {
+        if self.partition.bounds().next_msn <= self.read_msn {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (partition, from) = (self.partition.clone(), self.read_msn);
+        let task = if partition.store_blocks {
+            let waiting = runtime.clone();
+            let read = async move { partition.read_batches(from, ReadLimit::default()).await };
+            runtime.spawn_blocking(move || wait_for(&waiting, read))
+        } else {
+            runtime.spawn(next_page(partition, from))
+        };
+        self.fetch = Some(Fetch::Ahead(Ahead(task)));
+    }
+}
+
+/// The next page that has batches, waiting for it.
+async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<BatchPage> {
     loop {
-        let page = partition.read(from, ReadLimit::default()).await?;
-        if !page.records.is_empty() {
+        let page = partition.read_batches(from, ReadLimit::default()).await?;
+        if !page.batches.is_empty() {
             return Ok(page);
         }
         // Nothing below the end that was seen, nor below `from`, needs to be looked at again.
@@ -52,25 +107,28 @@ async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<Page> {
     }
 }
 
-impl Stream for Subscription {
-    type Item = Result<Record>;
+impl Stream for BatchSubscription {
+    type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(record) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(record)));
+            if let Some(batch) = self.batches.pop_front() {
+                self.next_msn = batch.next_msn();
+                return Poll::Ready(Some(Ok(batch)));
             }
             if self.ended {
                 return Poll::Ready(None);
             }
-            let (partition, from) = (self.partition.clone(), self.next_msn);
-            let fetch = self.fetch.get_or_insert_with(|| Box::pin(next_page(partition, from)));
-            let page = std::task::ready!(fetch.as_mut().poll(cx));
+            let (partition, from) = (self.partition.clone(), self.read_msn);
+            let fetch =
+                self.fetch.get_or_insert_with(|| Fetch::Here(Box::pin(next_page(partition, from))));
+            let page = ready!(Pin::new(fetch).poll(cx));
             self.fetch = None;
             match page {
                 Ok(page) => {
-                    self.next_msn = page.next_msn;
-                    self.ready = page.records.into();
+                    self.read_msn = page.next_msn;
+                    self.batches = page.batches.into();
+                    self.read_ahead();
                 }
                 Err(error) => {
                     self.ended = true;
@@ -82,12 +140,80 @@ impl Stream for Subscription {
     }
 }
 
-impl fmt::Debug for Subscription {
+impl fmt::Debug for BatchSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
+        f.debug_struct("BatchSubscription")
             .field("partition", &self.partition.name)
             .field("next_msn", &self.next_msn())
             .field("ended", &self.ended)
             .finish_non_exhaustive()
+    }
+}
+
+/// A stream of a partition's records in order, from history to live, without a gap or a repeat.
+///
+/// MSNs that were trimmed or lost to damage are passed over. It waits at the end for more, ends
+/// when the log is closed, and ends after an error. Dropping it frees it. The next page is read
+/// while one is consumed; memory is bounded by two pages of about 1 MiB.
+#[derive(Debug)]
+pub struct Subscription {
+    batches: BatchSubscription,
+    records: Option<Records>,
+    next_msn: Msn,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
+        let batches = BatchSubscription::new(partition, from);
+        Self { batches, records: None, next_msn: from, ended: false }
+    }
+
+    /// The smallest MSN that the next record can have.
+    pub fn next_msn(&self) -> Msn {
+        self.next_msn
+    }
+
+    /// The next record of the batch at hand that was asked for.
+    fn next_at_hand(&mut self) -> Option<Result<Record>> {
+        let from = self.next_msn;
+        let records = self.records.as_mut()?;
+        records.find(|record| record.as_ref().map_or(true, |record| record.msn >= from))
+    }
+
+    /// Takes up the next batch; `None` at the end of the stream.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
+        let batch = ready!(Pin::new(&mut self.batches).poll_next(cx));
+        Poll::Ready(batch.map(|batch| {
+            self.records = Some(batch?.records(DecodeLimits::default())?);
+            Ok(())
+        }))
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Record>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let error = loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match self.next_at_hand() {
+                Some(Ok(record)) => {
+                    self.next_msn = record.msn.plus(1);
+                    return Poll::Ready(Some(Ok(record)));
+                }
+                Some(Err(error)) => break error,
+                None => self.next_msn = self.next_msn.max(self.batches.next_msn()),
+            }
+            match ready!(self.poll_batch(cx)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => break error,
+                None => self.ended = true,
+            }
+        };
+        self.ended = true;
+        Poll::Ready(Some(Err(error)))
     }
 }

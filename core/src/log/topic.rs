@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
-use super::read::Page;
-use super::{Appended, Consumer, PartitionDescription, Subscription, TopicDescription};
+use super::read::{BatchPage, Page};
+use super::{
+    Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
+};
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName};
 
@@ -78,11 +80,17 @@ impl Topic {
         options: AppendOptions,
     ) -> Result<Appended> {
         let message = message.into();
-        let partition = match options.partition {
-            Some(partition) => partition,
-            None => self.choose(&message),
-        };
-        self.partition(partition)?.append(&message, options.durability).await
+        self.place(&message, options)?.append(&message, options.durability).await
+    }
+
+    /// As [`append_with`](Self::append_with) from a thread that waits for the ack anyway: it writes
+    /// itself unless another is at it, which spares two wake-ups.
+    pub(crate) async fn append_here(
+        &self,
+        message: &Message,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        self.place(message, options)?.append_here(message, options.durability).await
     }
 
     /// Appends messages to one partition, all or nothing, also across a crash.
@@ -140,6 +148,31 @@ impl Topic {
     /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
     pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
         Ok(Subscription::new(self.partition(partition)?.clone(), from))
+    }
+
+    /// As [`read`](Self::read), record batches as they are stored: the least cost.
+    ///
+    /// The first batch may begin before `from`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_batches(
+        &self,
+        partition: u32,
+        from: Msn,
+        limit: ReadLimit,
+    ) -> Result<BatchPage> {
+        self.partition(partition)?.read_batches(from, limit).await
+    }
+
+    /// As [`subscribe`](Self::subscribe), record batches as they are stored: the least cost.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_batches(&self, partition: u32, from: Msn) -> Result<BatchSubscription> {
+        Ok(BatchSubscription::new(self.partition(partition)?.clone(), from))
     }
 
     /// What a partition holds for readers: `next_msn` is the end of what they see.
@@ -201,6 +234,10 @@ impl Topic {
             let why = format!("topic `{name}` has {count} partitions, no partition {number}");
             Error::new(ErrorKind::Invalid, why)
         })
+    }
+
+    fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {
+        self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
     fn choose(&self, message: &Message) -> u32 {

@@ -78,6 +78,9 @@ pub struct Capabilities {
     pub find: bool,
     /// `replace` works.
     pub replace: bool,
+    /// Whether `append` and `sync` run through [`blocking`](super::blocking): the log then calls
+    /// them on a thread that may wait. Changes nothing but speed.
+    pub calls_block: bool,
     /// The largest encoded batch, in bytes.
     pub batch_bytes_max: usize,
     /// The largest document, in bytes.
@@ -98,6 +101,7 @@ impl Default for Capabilities {
             truncate: false,
             find: false,
             replace: false,
+            calls_block: false,
             batch_bytes_max: 16 << 20,
             document_bytes_max: 1 << 20,
         }

@@ -33,10 +33,15 @@
 //! `Unknown` the partition is [`Poisoned`](crate::ErrorKind::Poisoned) for writing until the store
 //! is reopened; reads go on. A failed sync is never tried again.
 //!
+//! **Waiting.** No call blocks the thread that polls it, except through [`blocking`]. A store whose
+//! `append` and `sync` do so claims [`Capabilities::calls_block`], and the log gives its partitions
+//! a thread while they are written.
+//!
 //! **Close** makes everything appended durable as `sync` would, and is a no-op the second time;
 //! later calls answer [`Closed`](crate::ErrorKind::Closed). Dropping a store without closing it
 //! loses nothing that a `sync` has covered.
 
+mod blocking;
 mod capabilities;
 mod document;
 mod registry;
@@ -48,6 +53,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::blocking::blocking;
+pub(crate) use self::blocking::wait_for;
 pub use self::capabilities::{Capabilities, Ownership, Survives, TailSignal};
 pub use self::document::{Document, DocumentKey, Expected, Version};
 pub use self::registry::{StoreFactory, StoreRegistry, StoreUrl};

@@ -133,6 +133,13 @@ impl File for CountedFile {
         Ok(count)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let count = self.inner.read_cached_at(buffer, offset)?;
+        add(&self.counters.reads, 1);
+        add(&self.counters.bytes_read, count as u64);
+        Ok(count)
+    }
+
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let count = self.inner.write_at(parts, offset)?;
         add(&self.counters.writes, 1);

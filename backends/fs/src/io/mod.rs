@@ -1,9 +1,11 @@
 //! The seam to files: every call that the store makes to an operating system goes through here.
 //!
 //! [`RealFs`] is the operating system. [`SimFs`] is a disk in memory that loses, reorders and tears
-//! what was not synced when its power is cut, runs full, and fails on demand. [`CountedFs`] counts.
+//! what was not synced when its power is cut, runs full, and fails on demand. [`FaultFs`] lets any one
+//! of its calls fail. [`CountedFs`] counts.
 
 mod counted;
+mod fault;
 mod real;
 mod sim;
 mod sim_disk;
@@ -14,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::counted::{CountedFs, IoCounts};
+pub use self::fault::{Call, Failure, Fault, FaultFs};
 pub use self::real::RealFs;
 pub use self::sim::SimFs;
 
@@ -95,6 +98,13 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
 pub trait File: Debug + Send + Sync {
     /// Reads at an offset; may be short, and answers 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// As [`read_at`](Self::read_at), but only what is in memory already: `WouldBlock` where the
+    /// device would have to be waited for, and where that cannot be told.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = (buffer, offset);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 
     /// Writes at an offset; may be short.
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize>;

@@ -124,6 +124,16 @@ impl File for RealFile {
         FileExt::read_at(&self.0, buffer, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let parts = &mut [io::IoSliceMut::new(buffer)];
+        match preadv2(&self.0, parts, offset, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read?),
+        }
+    }
+
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.0, parts, offset)?)
     }

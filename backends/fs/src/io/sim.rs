@@ -12,7 +12,9 @@ use super::{Entry, File, FileSystem, Lock, Metadata, OpenMode, Space};
 /// A simulated disk; clones are the same disk.
 ///
 /// Pages of 512 bytes, lengths and names that were not synced are lost or kept independently of
-/// each other when the power is cut. Starts with an empty root folder `/`.
+/// each other when the power is cut; of what was changed more than once between two syncs any
+/// version may be kept. A failed sync marks everything as written, as operating systems do: a
+/// later one succeeds without writing it. Starts with an empty root folder `/`.
 #[derive(Clone, Default)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
@@ -34,6 +36,8 @@ struct State {
     room: Option<u64>,
     /// Syncs until one fails.
     syncs_until_failure: Option<u64>,
+    /// Every sync fails.
+    syncs_fail: bool,
     /// Incremented by each crash: open files of earlier times are dead.
     era: u64,
 }
@@ -60,6 +64,9 @@ impl State {
 
     fn sync(&mut self) -> io::Result<()> {
         self.change()?;
+        if self.syncs_fail {
+            return Err(io::Error::other("simulated sync failure"));
+        }
         match &mut self.syncs_until_failure {
             Some(0) => {
                 self.syncs_until_failure = None;
@@ -71,6 +78,14 @@ impl State {
             }
             None => Ok(()),
         }
+    }
+
+    /// Brings the power back.
+    fn restart(&mut self) {
+        self.locks.clear();
+        self.changes_left = None;
+        self.syncs_until_failure = None;
+        self.era += 1;
     }
 
     /// How many of `wanted` more bytes there is room for.
@@ -100,10 +115,27 @@ impl SimFs {
     pub fn crash(&self, seed: u64) {
         let mut state = self.state();
         state.disk.crash(seed);
-        state.locks.clear();
-        state.changes_left = None;
-        state.syncs_until_failure = None;
-        state.era += 1;
+        state.restart();
+    }
+
+    /// The same, where `choose` decides for each unsynced sector, length and change of a name: it
+    /// is given the number of versions and answers which one survives, 0 for the synced one.
+    pub fn crash_choosing(&self, mut choose: impl FnMut(usize) -> usize) {
+        let mut state = self.state();
+        state.disk.crash_choosing(&mut choose);
+        state.restart();
+    }
+
+    /// A copy of the disk as it is, unsynced changes included; nothing of it is open or locked.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let disk = self.state().disk.fork();
+        Self { state: Arc::new(Mutex::new(State { disk, ..State::default() })) }
+    }
+
+    /// Makes everything survive that is there now.
+    pub fn sync_everything(&self) {
+        self.state().disk.sync();
     }
 
     /// Lets the power go after `changes` more changes: every call fails from then until `crash`.
@@ -114,6 +146,11 @@ impl SimFs {
     /// Lets one sync fail after `syncs` more that succeed.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.state().syncs_until_failure = Some(syncs);
+    }
+
+    /// Lets every sync fail from now on, or none.
+    pub fn set_syncs_fail(&self, fail: bool) {
+        self.state().syncs_fail = fail;
     }
 
     /// Sets how many bytes all files may have together; `None` for endless.
@@ -298,9 +335,12 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.alive()?.sync()?;
-        self.node.sync();
-        Ok(())
+        let synced = self.alive()?.sync();
+        match synced {
+            Ok(()) => self.node.sync(),
+            Err(_) => self.node.fail_to_sync(),
+        }
+        synced
     }
 
     fn sync_all(&self) -> io::Result<()> {
@@ -328,6 +368,8 @@ impl File for SimFile {
     }
 
     fn evict(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        self.alive()?.powered()?;
+        self.node.evict();
         Ok(())
     }
 }

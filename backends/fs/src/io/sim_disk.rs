@@ -1,6 +1,6 @@
 //! What the simulated disk holds: a live state that programs see, and the durable one beneath.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,135 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Clone, Debug)]
 pub(super) struct Node(Arc<Mutex<Content>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Content {
-    File { live: Vec<u8>, durable: Vec<u8>, dirty: BTreeSet<usize> },
+    File(Bytes),
     Dir { live: Names, durable: Names, unsynced: Vec<Change> },
+}
+
+/// Every content that a sector has had since its last sync.
+type Versions = BTreeMap<usize, Vec<Box<[u8]>>>;
+
+/// The content of a file.
+#[derive(Clone, Debug, Default)]
+struct Bytes {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    /// Of the sectors that the next sync writes: the device may write each of them at any time.
+    dirty: Versions,
+    /// Of the sectors whose sync has failed: no later sync writes them, yet programs see them.
+    forgotten: Versions,
+    /// Every length since the last sync.
+    lens: Vec<usize>,
+}
+
+impl Bytes {
+    /// Takes note of what the sectors from `low` to `high` hold now.
+    fn note(&mut self, low: usize, high: usize) {
+        for sector in low..=high {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(self.live.len());
+            let now = self.live.get(start..end).unwrap_or_default();
+            let versions = self.dirty.entry(sector).or_default();
+            if versions.last().is_none_or(|last| **last != *now) {
+                versions.push(now.into());
+            }
+        }
+        let len = self.live.len();
+        if self.lens.last().unwrap_or(&self.durable.len()) != &len {
+            self.lens.push(len);
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        let end = offset.saturating_add(bytes.len());
+        let from = offset.min(self.live.len());
+        if self.live.len() < end {
+            self.live.resize(end, 0);
+        }
+        if let Some(to) = self.live.get_mut(offset..end) {
+            to.copy_from_slice(bytes);
+        }
+        self.note(from / SECTOR_BYTES, (end - 1) / SECTOR_BYTES);
+    }
+
+    fn set_len(&mut self, len: usize) {
+        let (low, high) = (self.live.len().min(len), self.live.len().max(len));
+        self.live.resize(len, 0);
+        self.note(low / SECTOR_BYTES, high / SECTOR_BYTES);
+    }
+
+    fn sync(&mut self) {
+        if self.forgotten.is_empty() {
+            self.durable.clone_from(&self.live);
+        } else {
+            self.durable.resize(self.live.len(), 0);
+            for (sector, versions) in &self.dirty {
+                self.forgotten.remove(sector);
+                put(&mut self.durable, *sector, versions.last().map_or(&[], Box::as_ref));
+            }
+        }
+        self.dirty.clear();
+        self.lens.clear();
+    }
+
+    /// What a failed sync leaves: everything is marked as written, and nothing need be.
+    fn fail_to_sync(&mut self) {
+        for (sector, mut versions) in std::mem::take(&mut self.dirty) {
+            self.forgotten.entry(sector).or_default().append(&mut versions);
+        }
+    }
+
+    /// Drops what is marked as written, so that the device's content shows.
+    fn evict(&mut self) {
+        for (sector, _) in std::mem::take(&mut self.forgotten) {
+            if !self.dirty.contains_key(&sector) {
+                let start = sector * SECTOR_BYTES;
+                let end = (start + SECTOR_BYTES).min(self.durable.len());
+                put(&mut self.live, sector, self.durable.get(start..end).unwrap_or_default());
+            }
+        }
+    }
+
+    fn crash(&mut self, choose: &mut Choose<'_>) {
+        let lens = std::mem::take(&mut self.lens);
+        let len = pick(&lens, choose).copied().unwrap_or(self.durable.len());
+        let mut versions = std::mem::take(&mut self.forgotten);
+        for (sector, mut later) in std::mem::take(&mut self.dirty) {
+            versions.entry(sector).or_default().append(&mut later);
+        }
+        let old_len = self.durable.len();
+        self.durable.resize(len.max(old_len), 0);
+        for (sector, versions) in versions {
+            if sector * SECTOR_BYTES < len
+                && let Some(version) = pick(&versions, choose)
+            {
+                put(&mut self.durable, sector, version);
+            }
+        }
+        self.durable.truncate(len);
+        self.live.clone_from(&self.durable);
+    }
+}
+
+/// Overwrites one sector by a version of it, as far as the file reaches; zeros follow the version.
+fn put(file: &mut [u8], sector: usize, version: &[u8]) {
+    let start = sector * SECTOR_BYTES;
+    let end = (start + SECTOR_BYTES).min(file.len());
+    let Some(to) = file.get_mut(start..end) else { return };
+    for (place, byte) in to.iter_mut().enumerate() {
+        *byte = version.get(place).copied().unwrap_or(0);
+    }
+}
+
+/// Chooses what survives: 0 for what was synced, up to the given number for the newest.
+pub(super) type Choose<'a> = dyn FnMut(usize) -> usize + 'a;
+
+fn pick<'v, T>(versions: &'v [T], choose: &mut Choose<'_>) -> Option<&'v T> {
+    if versions.is_empty() {
+        return None;
+    }
+    choose(versions.len()).checked_sub(1).and_then(|place| versions.get(place))
 }
 
 type Names = BTreeMap<String, Node>;
@@ -40,8 +165,7 @@ impl Change {
 
 impl Node {
     pub(super) fn file() -> Self {
-        let (live, durable, dirty) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self(Arc::new(Mutex::new(Content::File { live, durable, dirty })))
+        Self(Arc::new(Mutex::new(Content::File(Bytes::default()))))
     }
 
     pub(super) fn dir() -> Self {
@@ -59,57 +183,59 @@ impl Node {
 
     pub(super) fn len(&self) -> u64 {
         match &*self.content() {
-            Content::File { live, .. } => live.len() as u64,
+            Content::File(bytes) => bytes.live.len() as u64,
             Content::Dir { .. } => 0,
         }
     }
 
-    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
-        let Content::File { live, .. } = &*self.content() else { return 0 };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let from = live.get(offset..).unwrap_or_default();
-        let count = from.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), from.get(..count)) {
-            to.copy_from_slice(from);
+    fn bytes<T>(&self, act: impl FnOnce(&mut Bytes) -> T) -> Option<T> {
+        match &mut *self.content() {
+            Content::File(bytes) => Some(act(bytes)),
+            Content::Dir { .. } => None,
         }
-        count
     }
 
-    pub(super) fn write(&self, bytes: &[u8], offset: u64) {
-        let Content::File { live, dirty, .. } = &mut *self.content() else { return };
-        if bytes.is_empty() {
-            return;
-        }
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = offset.saturating_add(bytes.len());
-        if live.len() < end {
-            live.resize(end, 0);
+        let read = self.bytes(|bytes| {
+            let from = bytes.live.get(offset..).unwrap_or_default();
+            let count = from.len().min(buffer.len());
+            if let (Some(to), Some(from)) = (buffer.get_mut(..count), from.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            count
+        });
+        read.unwrap_or_default()
+    }
+
+    pub(super) fn write(&self, written: &[u8], offset: u64) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        if !written.is_empty() {
+            self.bytes(|bytes| bytes.write(written, offset));
         }
-        if let Some(to) = live.get_mut(offset..end) {
-            to.copy_from_slice(bytes);
-        }
-        dirty.extend(offset / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
     }
 
     pub(super) fn set_len(&self, len: u64) {
-        let Content::File { live, dirty, .. } = &mut *self.content() else { return };
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let (low, high) = (live.len().min(len), live.len().max(len));
-        live.resize(len, 0);
-        dirty.extend(low / SECTOR_BYTES..=high / SECTOR_BYTES);
+        self.bytes(|bytes| bytes.set_len(len));
     }
 
     pub(super) fn sync(&self) {
         match &mut *self.content() {
-            Content::File { live, durable, dirty } => {
-                durable.clone_from(live);
-                dirty.clear();
-            }
+            Content::File(bytes) => bytes.sync(),
             Content::Dir { live, durable, unsynced } => {
                 durable.clone_from(live);
                 unsynced.clear();
             }
         }
+    }
+
+    pub(super) fn fail_to_sync(&self) {
+        self.bytes(Bytes::fail_to_sync);
+    }
+
+    pub(super) fn evict(&self) {
+        self.bytes(Bytes::evict);
     }
 
     fn change(&self, change: Change) -> io::Result<()> {
@@ -124,80 +250,88 @@ impl Node {
     fn child(&self, name: &str) -> Option<Self> {
         match &*self.content() {
             Content::Dir { live, .. } => live.get(name).cloned(),
-            Content::File { .. } => None,
+            Content::File(_) => None,
         }
     }
 
     /// Turns the durable state into the live one, with a part of what was not synced.
-    fn crash(&self, whim: &mut Whim) {
+    fn crash(&self, choose: &mut Choose<'_>) {
         let children = match &mut *self.content() {
-            Content::File { live, durable, dirty } => {
-                crash_file(live, durable, dirty, whim);
+            Content::File(bytes) => {
+                bytes.crash(choose);
                 Vec::new()
             }
             Content::Dir { live, durable, unsynced } => {
                 for change in unsynced.drain(..) {
-                    if whim.keeps() {
+                    if choose(1) > 0 {
                         change.apply(durable);
                     }
                 }
                 live.clone_from(durable);
-                live.values().cloned().collect()
+                durable.values().cloned().collect()
             }
         };
         for child in children {
-            child.crash(whim);
+            child.crash(choose);
         }
+    }
+
+    fn children(&self) -> Vec<Self> {
+        match &*self.content() {
+            Content::File(_) => Vec::new(),
+            Content::Dir { live, .. } => live.values().cloned().collect(),
+        }
+    }
+
+    fn sync_all(&self) {
+        self.sync();
+        self.children().iter().for_each(Self::sync_all);
     }
 
     fn used(&self) -> u64 {
-        let children: Vec<Self> = match &*self.content() {
-            Content::File { live, .. } => return live.len() as u64,
-            Content::Dir { live, .. } => live.values().cloned().collect(),
-        };
-        children.iter().map(Self::used).sum()
+        self.len() + self.children().iter().map(Self::used).sum::<u64>()
+    }
+
+    /// A copy of the tree; what has two names has two names in the copy too.
+    fn fork(&self, copies: &mut Copies) -> Self {
+        if let Some(copy) = copies.get(&Arc::as_ptr(&self.0)) {
+            return copy.clone();
+        }
+        let mut content = self.content().clone();
+        if let Content::Dir { live, durable, unsynced } = &mut content {
+            let added = unsynced.iter_mut().filter_map(|change| change.added.as_mut());
+            let nodes = live.values_mut().chain(durable.values_mut());
+            for node in nodes.chain(added.map(|(_, node)| node)) {
+                *node = node.fork(copies);
+            }
+        }
+        let copy = Self(Arc::new(Mutex::new(content)));
+        copies.insert(Arc::as_ptr(&self.0), copy.clone());
+        copy
     }
 }
 
-fn crash_file(
-    live: &mut Vec<u8>,
-    durable: &mut Vec<u8>,
-    dirty: &mut BTreeSet<usize>,
-    whim: &mut Whim,
-) {
-    if dirty.is_empty() {
-        return;
-    }
-    let len = if whim.keeps() { live.len() } else { durable.len() };
-    durable.resize(len, 0);
-    for sector in std::mem::take(dirty) {
-        if !whim.keeps() {
-            continue;
-        }
-        let start = sector * SECTOR_BYTES;
-        let end = (start + SECTOR_BYTES).min(len).min(live.len());
-        if let (Some(to), Some(from)) = (durable.get_mut(start..end), live.get(start..end)) {
-            to.copy_from_slice(from);
-        }
-    }
-    live.clone_from(durable);
-}
+type Copies = HashMap<*const Mutex<Content>, Node>;
 
 /// The decisions of one crash: a seeded sequence, between losing all and keeping all.
 struct Whim {
     state: u64,
     keep_of_256: u64,
+    /// Whether what is kept need not be the newest version.
+    mixes: bool,
 }
 
 impl Whim {
     fn new(seed: u64) -> Self {
-        let mut whim = Self { state: seed ^ 0x9E37_79B9_7F4A_7C15, keep_of_256: 128 };
+        let state = seed ^ 0x9E37_79B9_7F4A_7C15;
+        let mut whim = Self { state, keep_of_256: 128, mixes: false };
         whim.keep_of_256 = match whim.next() % 4 {
             0 => 0,
             1 => 256,
             2 => 128,
             _ => whim.next() % 257,
         };
+        whim.mixes = whim.next().is_multiple_of(2);
         whim
     }
 
@@ -210,8 +344,11 @@ impl Whim {
         z ^ (z >> 31)
     }
 
-    fn keeps(&mut self) -> bool {
-        self.next() % 256 < self.keep_of_256
+    fn choose(&mut self, newest: usize) -> usize {
+        if self.next() % 256 >= self.keep_of_256 {
+            return 0;
+        }
+        if self.mixes { 1 + usize::try_from(self.next()).unwrap_or(0) % newest } else { newest }
     }
 }
 
@@ -272,11 +409,15 @@ impl Disk {
     pub(super) fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let node = self.find(path).ok_or(io::ErrorKind::NotFound)?;
         match &*node.content() {
-            Content::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
+            Content::File(_) => Err(io::ErrorKind::NotADirectory.into()),
             Content::Dir { live, .. } => {
                 Ok(live.iter().map(|(name, node)| (name.clone(), node.is_dir())).collect())
             }
         }
+    }
+
+    pub(super) fn sync(&self) {
+        self.root.sync_all();
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -284,6 +425,15 @@ impl Disk {
     }
 
     pub(super) fn crash(&self, seed: u64) {
-        self.root.crash(&mut Whim::new(seed));
+        let mut whim = Whim::new(seed);
+        self.crash_choosing(&mut |newest| whim.choose(newest));
+    }
+
+    pub(super) fn crash_choosing(&self, choose: &mut Choose<'_>) {
+        self.root.crash(choose);
+    }
+
+    pub(super) fn fork(&self) -> Self {
+        Self { root: self.root.fork(&mut Copies::new()) }
     }
 }

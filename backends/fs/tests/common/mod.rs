@@ -1,13 +1,17 @@
 //! What the tests of the store share: stores, batches, and ways to look at both.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod damaged;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits};
+use msglog_core::batch::{BatchBuilder, BatchHeader, BatchOptions, DecodeLimits};
 use msglog_core::store::{Access, MessageStore, OpenOptions, PartitionStore, ReadLimit};
 use msglog_core::{Message, Msn, RecordBatch, Result, Timestamp, TopicPartition};
-use msglog_fs::io::SimFs;
+use msglog_fs::io::{FileSystem, OpenMode, SimFs};
 use msglog_fs::{FsOptions, FsStore};
 
 pub(crate) fn name() -> TopicPartition {
@@ -153,5 +157,78 @@ pub(crate) fn remove_checkpoints(root: &Path) {
 pub(crate) fn remove_indexes(root: &Path) {
     for path in files(root, "index").into_iter().chain(files(root, "timeindex")) {
         std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// All files of a simulated disk, to be damaged and brought back.
+#[derive(Clone)]
+pub(crate) struct Image(pub(crate) BTreeMap<PathBuf, Vec<u8>>);
+
+impl Image {
+    pub(crate) fn of(fs: &SimFs) -> Self {
+        let mut image = Self(BTreeMap::new());
+        image.add(fs, Path::new("/"));
+        image
+    }
+
+    fn add(&mut self, fs: &SimFs, folder: &Path) {
+        for entry in fs.list(folder).unwrap() {
+            let path = folder.join(&entry.name);
+            if entry.is_dir {
+                self.add(fs, &path);
+                continue;
+            }
+            let file = fs.open(&path, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+            assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+            self.0.insert(path, bytes);
+        }
+    }
+
+    pub(crate) fn restore(&self) -> SimFs {
+        let fs = SimFs::new();
+        for (path, bytes) in &self.0 {
+            let mut folders: Vec<_> = path.ancestors().skip(1).collect();
+            folders.reverse();
+            for folder in folders {
+                let _ = fs.create_dir(folder);
+            }
+            let file = fs.open(path, OpenMode::CreateNew).unwrap();
+            file.write_at(&[std::io::IoSlice::new(bytes)], 0).unwrap();
+        }
+        fs
+    }
+
+    /// The segment files, in order.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let logs = self.0.keys().filter(|path| {
+            path.extension().is_some_and(|extension| extension == "log")
+                && path.parent() == Some(Path::new("/store/orders-0"))
+        });
+        logs.cloned().collect()
+    }
+
+    pub(crate) fn bytes(&mut self, path: &Path) -> &mut Vec<u8> {
+        self.0.get_mut(path).unwrap()
+    }
+
+    pub(crate) fn without(mut self, extensions: &[&str]) -> Self {
+        self.0.retain(|path, _| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            !extensions.iter().any(|extension| name.ends_with(extension))
+        });
+        self
+    }
+
+    /// Where each batch of a segment lies, and its MSNs.
+    pub(crate) fn batches(&self, path: &Path) -> Vec<(Range<usize>, Range<u64>)> {
+        let bytes = &self.0[path];
+        let (mut at, mut batches) = (0, Vec::new());
+        while let Ok(header) = BatchHeader::parse(&bytes[at..]) {
+            let end = at + header.encoded_len();
+            batches.push((at..end, header.base_msn().get()..header.next_msn().get()));
+            at = end;
+        }
+        batches
     }
 }

@@ -1,0 +1,264 @@
+//! What can be asked of the command, and the help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use msglog::{Compression, Durability, Msn, StoreUrl, Timestamp, TopicName};
+
+use crate::format::RecordFormat;
+use crate::moment::Moment;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done (also when the reader of the output went away, as in `| head`)
+  1    error
+  2    stored bytes are damaged
+  3    not found: store, topic, partition or MSN
+  4    locked by another process, fenced, or refused
+  64   the command cannot be understood
+  130  produce was stopped by SIGINT: what was read is acked and the log closed
+  143  as 130, by SIGTERM";
+
+/// A durable message log on the storage that you choose.
+#[derive(Debug, Parser)]
+#[command(name = "msglog", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// How results are printed; json is stable and one value a line
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Append messages, one a line, from a file or standard input
+    #[command(after_help = EXIT_CODES)]
+    Produce(Produce),
+    /// Print records, up to the present end or on and on
+    #[command(after_help = EXIT_CODES)]
+    Consume(Consume),
+    /// List the topics of a store
+    #[command(after_help = EXIT_CODES)]
+    Topics(Topics),
+    /// Show a topic's configuration and what each partition holds
+    #[command(after_help = EXIT_CODES)]
+    Describe(Describe),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Produce {
+    /// The store, e.g. fs:///var/lib/orders; created when there is none
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic; created when there is none
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+    /// Where the lines come from, instead of standard input
+    pub(crate) file: Option<PathBuf>,
+    /// When a message counts as acked: memory, os, interval:<n>ms or sync [default: the topic's]
+    #[arg(long, value_parser = durability)]
+    pub(crate) durability: Option<Durability>,
+    /// Print each MSN on a line of its own once it is acked, in order per partition;
+    /// as <partition>:<MSN> where messages go to several partitions
+    #[arg(long)]
+    pub(crate) print_acks: bool,
+    /// What a line is: raw bytes, or a JSON record as `consume -o json` prints it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: LineFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Text between key and payload of a raw line; a line without it has no key
+    #[arg(long, value_name = "SEP", value_parser = separator)]
+    pub(crate) key_separator: Option<String>,
+    /// Append to this partition [default: by key, or in turn]
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// Append each JSON record to the partition that it names
+    #[arg(long, conflicts_with = "partition")]
+    pub(crate) keep_partition: bool,
+    /// How many partitions the topic gets when it is created [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// How the topic's batches are compressed when it is created [default: none]
+    #[arg(long, value_enum)]
+    pub(crate) compression: Option<Codec>,
+    /// The most lines in one record batch, which is appended whole or not at all
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch_lines: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Consume {
+    /// The store, e.g. fs:///var/lib/orders; never changed, may have a writer
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+    /// Wait for more at the end
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Where to start: an MSN, start or end; a trimmed MSN stands for the next one there is
+    #[arg(long, value_name = "MSN|start|end", default_value = "start")]
+    #[arg(value_parser = place, allow_hyphen_values = true)]
+    pub(crate) from: Place,
+    /// Stop before this MSN
+    #[arg(long, value_name = "MSN", value_parser = msn)]
+    pub(crate) to: Option<Msn>,
+    /// Start at the first record of this time or later: RFC 3339, Unix milliseconds, or how long
+    /// ago (500ms, 30s, 10m, 2h, 7d)
+    #[arg(long, value_name = "TIME", conflicts_with = "from")]
+    #[arg(value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) since: Option<Moment>,
+    /// Stop after this many records
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) count: Option<u64>,
+    /// Only this partition [default: all, one after the other; merged with --follow]
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// How a record is printed: raw (payload and newline), json, or a template with
+    /// %t topic, %p partition, %m MSN, %T timestamp, %k key, %s payload, %% and \n \r \t \0 \\
+    #[arg(long, value_parser = record_format)]
+    pub(crate) format: Option<RecordFormat>,
+    /// Print raw records as key, this text and payload; a record without key as payload alone
+    #[arg(long, value_name = "SEP", value_parser = separator)]
+    pub(crate) key_separator: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Topics {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Describe {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+}
+
+/// What a line of input is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LineFormat {
+    /// Any bytes
+    #[default]
+    Raw,
+    /// A JSON record
+    Json,
+}
+
+/// The compressions of the record batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Codec {
+    None,
+    Lz4,
+    Zstd,
+    Snappy,
+    Gzip,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::None => Self::None,
+            Codec::Lz4 => Self::Lz4,
+            Codec::Zstd => Self::Zstd,
+            Codec::Snappy => Self::Snappy,
+            Codec::Gzip => Self::Gzip,
+        }
+    }
+}
+
+/// Where reading starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    Start,
+    End,
+    Msn(Msn),
+}
+
+fn store_url(text: &str) -> Result<String, String> {
+    let url = StoreUrl::parse(text).map_err(|error| error.context().to_owned())?;
+    let registry = msglog::registry();
+    if registry.schemes().any(|scheme| scheme == url.scheme()) {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<_> = registry.schemes().collect();
+    Err(format!("unknown scheme `{}` (known: {})", url.scheme(), known.join(", ")))
+}
+
+fn topic_name(text: &str) -> Result<TopicName, String> {
+    TopicName::parse(text).map_err(|error| error.context().to_owned())
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+fn msn(text: &str) -> Result<Msn, String> {
+    text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    match text {
+        "start" => Ok(Place::Start),
+        "end" => Ok(Place::End),
+        number => msn(number).map(Place::Msn),
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    Moment::parse(text).ok_or_else(|| format!("`{text}` is no time that is understood"))
+}
+
+fn record_format(text: &str) -> Result<RecordFormat, String> {
+    RecordFormat::parse(text)
+}
+
+fn separator(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a separator has at least one character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Moment {
+    /// The time meant, seen from `now`.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Absolute(timestamp) => timestamp,
+            Self::Ago { milliseconds } => {
+                Timestamp::from_millis(now.as_millis().saturating_sub(milliseconds))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,11 @@
+//! The command as its users run it: a process with arguments, streams and an exit code.
+#![cfg(test)]
+
+mod acks;
+mod bad_input;
+mod consume;
+mod follow;
+mod json;
+mod kafka;
+mod round_trip;
+mod run;

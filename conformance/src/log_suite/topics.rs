@@ -1,0 +1,149 @@
+//! Topics: created once, kept with their configuration, partitioned by key, deleted whole.
+
+use msglog_core::store::Survives;
+use msglog_core::{
+    AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, TopicConfig, TopicName, log,
+};
+
+use super::{TOPIC, append_each, open, open_with, read_all, reopen};
+use crate::case::{Need, cases};
+use crate::cx::check_refused;
+use crate::{CaseResult, Cx, ensure, ensure_eq};
+
+const REOPENS: Need = Need::SyncSurvives(Survives::Process);
+
+cases! { "log-topic":
+    topic_is_created_once;
+    topic_that_cannot_be_is_refused;
+    topics_are_listed_sorted;
+    key_chooses_the_partition_as_kafka_does;
+    messages_without_key_take_turns;
+    deleted_topic_is_gone_and_can_be_created_anew;
+    topic_keeps_its_configuration_after_reopen [REOPENS];
+    many_topics_do_not_mix;
+}
+
+/// Creating it again is `AlreadyExists`, and changes nothing.
+pub async fn topic_is_created_once(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let name: TopicName = TOPIC.parse()?;
+    log.create_topic(&name, TopicConfig::default().with_partitions(2)).await?;
+    let again = log.create_topic(&name, TopicConfig::default().with_partitions(5)).await;
+    check_refused(again, ErrorKind::AlreadyExists, "create it again")?;
+    ensure_eq!(log.topic(TOPIC).await?.partition_count(), 2, "partitions");
+    ensure_eq!(log.describe(&name).await?.partitions.len(), 2, "described partitions");
+    Ok(())
+}
+
+/// Bad names, no or too many partitions, topics that are not: refused, and nothing is created.
+pub async fn topic_that_cannot_be_is_refused(cx: Cx) -> CaseResult {
+    let log = open_with(&cx, Log::builder().create_topics(false)).await?;
+    for name in ["", ".", "..", "../x", "a/b", "a b", "é"] {
+        check_refused(log.topic(name).await, ErrorKind::Invalid, &format!("topic `{name}`"))?;
+    }
+    check_refused(log.topic(TOPIC).await, ErrorKind::NotFound, "a topic that is not")?;
+    for partitions in [0, 10_001, u32::MAX] {
+        let config = TopicConfig::default().with_partitions(partitions);
+        let created = log.create_topic(&TOPIC.parse()?, config).await;
+        check_refused(created, ErrorKind::Invalid, &format!("{partitions} partitions"))?;
+    }
+    ensure!(log.topics().await?.is_empty(), "something was created");
+    ensure!(!log.delete_topic(&TOPIC.parse()?).await?, "something was deleted");
+    Ok(())
+}
+
+/// All topics are listed, sorted, whether or not anything was appended.
+pub async fn topics_are_listed_sorted(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    for name in ["b", "a-0", "a", "c.d_e"] {
+        log.topic(name).await?;
+    }
+    let names: Vec<_> = log.topics().await?.iter().map(ToString::to_string).collect();
+    ensure_eq!(names, ["a", "a-0", "b", "c.d_e"], "topics");
+    Ok(())
+}
+
+/// A key goes to the partition of Kafka's default partitioner, alone and in a batch.
+pub async fn key_chooses_the_partition_as_kafka_does(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    log.create_topic(&TOPIC.parse()?, TopicConfig::default().with_partitions(7)).await?;
+    let topic = log.topic(TOPIC).await?;
+    for number in 0..50 {
+        let key = format!("key-{number}");
+        let expected = log::partition_of_key(key.as_bytes(), 7);
+        let appended = topic.append(Message::new("x").with_key(key.clone())).await?;
+        ensure_eq!(appended.partition(), expected, "partition of {key}");
+        appended.ack().await?;
+        let batch = topic.append_batch([Message::new("x").with_key(key.clone())]).await?;
+        ensure_eq!(batch.partition(), expected, "partition of a batch of {key}");
+        batch.ack().await?;
+    }
+    let chosen = AppendOptions::default().with_partition(3);
+    ensure_eq!(topic.append_with("x", chosen).await?.partition(), 3, "partition asked for");
+    let none = topic.append_with("x", AppendOptions::default().with_partition(7)).await;
+    check_refused(none, ErrorKind::Invalid, "partition 7 of 7")
+}
+
+/// Without a key every partition gets its share.
+pub async fn messages_without_key_take_turns(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    log.create_topic(&TOPIC.parse()?, TopicConfig::default().with_partitions(3)).await?;
+    let topic = log.topic(TOPIC).await?;
+    for _ in 0..30 {
+        topic.append("x").await?.ack().await?;
+    }
+    for partition in 0..3 {
+        let count = read_all(&topic, partition, Msn::ZERO).await?.len();
+        ensure_eq!(count, 10, "records of partition {partition}");
+    }
+    Ok(())
+}
+
+/// A deleted topic is not listed, its handles are closed, and a new one starts empty.
+pub async fn deleted_topic_is_gone_and_can_be_created_anew(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let name: TopicName = TOPIC.parse()?;
+    let topic = log.topic(TOPIC).await?;
+    append_each(&topic, 0..10).await?;
+    ensure!(log.delete_topic(&name).await?, "it was there");
+    ensure!(!log.delete_topic(&name).await?, "it was deleted twice");
+    ensure!(log.topics().await?.is_empty(), "it is still listed");
+    check_refused(topic.append("x").await, ErrorKind::Closed, "append to what was deleted")?;
+    let topic = log.topic(TOPIC).await?;
+    ensure!(read_all(&topic, 0, Msn::ZERO).await?.is_empty(), "old records came back");
+    ensure_eq!(topic.append("x").await?.msn(), Msn::ZERO, "first MSN of the new topic");
+    Ok(())
+}
+
+/// Configuration and partitions are as created after reopening.
+pub async fn topic_keeps_its_configuration_after_reopen(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let name: TopicName = TOPIC.parse()?;
+    let config = TopicConfig::default()
+        .with_partitions(3)
+        .with_timestamps(msglog_core::batch::TimestampKind::Append);
+    log.create_topic(&name, config.clone()).await?;
+    let log = reopen(&cx, log).await?;
+    ensure_eq!(log.describe(&name).await?.config, config, "configuration after reopen");
+    ensure_eq!(log.topic(TOPIC).await?.partition_count(), 3, "partitions after reopen");
+    Ok(())
+}
+
+/// Records of 50 topics stay apart.
+pub async fn many_topics_do_not_mix(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    for round in 0..2 {
+        for number in 0..50 {
+            let topic = log.topic(format!("topic-{number}")).await?;
+            topic.append(format!("{number} {round}")).await?.ack().await?;
+        }
+    }
+    for number in 0..50 {
+        let topic = log.topic(format!("topic-{number}")).await?;
+        let records = read_all(&topic, 0, Msn::ZERO).await?;
+        let found: Vec<_> = records.into_iter().filter_map(|record| record.payload).collect();
+        let expected = [format!("{number} 0"), format!("{number} 1")];
+        ensure_eq!(found, expected, "records of topic {number}");
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Buffers that batches are built in, kept for the next ones while a partition is written.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+
+/// The most bytes that are kept, by the batches that were built in them.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Buffers that no batch uses any more.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: VecDeque<BytesMut>,
+    bytes: usize,
+}
+
+/// What is left of a buffer while its batch lives, and how many bytes the batch took.
+#[derive(Debug)]
+pub(super) struct Spent {
+    pub(super) buffer: BytesMut,
+    pub(super) bytes: usize,
+}
+
+impl Buffers {
+    /// A buffer with room for `bytes`, one that is there already if it is large enough.
+    pub(super) fn take(&self, bytes: usize) -> BytesMut {
+        let kept = {
+            let mut kept = self.lock();
+            let buffer = kept.buffers.pop_front();
+            if let Some(buffer) = &buffer {
+                kept.bytes = kept.bytes.saturating_sub(buffer.capacity());
+            }
+            buffer
+        };
+        match kept {
+            Some(buffer) if buffer.capacity() >= bytes => buffer,
+            _ => BytesMut::with_capacity(bytes),
+        }
+    }
+
+    /// Keeps a buffer whose batch is gone; lets it go if the batch is not, or enough are kept.
+    pub(super) fn give_back(&self, spent: Spent) {
+        let Spent { mut buffer, bytes } = spent;
+        if !buffer.try_reclaim(bytes) {
+            return;
+        }
+        let mut kept = self.lock();
+        if kept.bytes.saturating_add(buffer.capacity()) <= KEPT_BYTES_MAX {
+            kept.bytes += buffer.capacity();
+            kept.buffers.push_back(buffer);
+        }
+    }
+
+    /// Lets all of them go.
+    pub(super) fn clear(&self) {
+        drop(std::mem::take(&mut *self.lock()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Whole at every step, whoever panicked while holding it.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent(buffers: &Buffers, bytes: usize) -> (Spent, BytesMut) {
+        let mut buffer = buffers.take(bytes);
+        buffer.resize(bytes, 7);
+        let batch = buffer.split();
+        (Spent { buffer, bytes }, batch)
+    }
+
+    #[test]
+    fn buffer_is_used_again_once_its_batch_is_gone() {
+        let buffers = Buffers::default();
+        let (first, batch) = spent(&buffers, 1000);
+        let place = batch.as_ptr();
+        drop(batch);
+        buffers.give_back(first);
+        let again = buffers.take(900);
+        assert_eq!(again.as_ptr(), place);
+        assert!(again.capacity() >= 1000);
+    }
+
+    #[test]
+    fn buffer_of_a_living_batch_is_left_to_it() {
+        let buffers = Buffers::default();
+        let (first, batch) = spent(&buffers, 1000);
+        buffers.give_back(first);
+        let other = buffers.take(1000);
+        assert_ne!(other.as_ptr(), batch.as_ptr());
+        assert!(batch.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn no_more_bytes_are_kept_than_the_limit() {
+        let buffers = Buffers::default();
+        let many: Vec<_> = (0..3).map(|_| spent(&buffers, KEPT_BYTES_MAX / 2).0).collect();
+        many.into_iter().for_each(|spent| buffers.give_back(spent));
+        assert_eq!(buffers.lock().buffers.len(), 2);
+        buffers.clear();
+        assert_eq!(buffers.lock().bytes, 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! Back-pressure: how many bytes are accepted and not yet at their level.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::queue::closed;
+use crate::Result;
+
+/// Bytes that may be added to those in flight; given back unless an append takes them over.
+#[derive(Debug)]
+pub(super) struct Admitted<'a> {
+    bytes: usize,
+    semaphore: &'a Arc<Semaphore>,
+}
+
+impl<'a> Admitted<'a> {
+    /// Waits until `bytes` more may be in flight; more than the limit counts as the limit.
+    pub(super) async fn of(
+        semaphore: &'a Arc<Semaphore>,
+        bytes: usize,
+        limit: usize,
+    ) -> Result<Self> {
+        let bytes = bytes.min(limit);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = match semaphore.try_acquire_many(permits) {
+            Ok(permit) => permit,
+            Err(_) => semaphore.acquire_many(permits).await.map_err(|_| closed())?,
+        };
+        permit.forget();
+        Ok(Self { bytes, semaphore })
+    }
+
+    /// Counts as in flight with what is there already.
+    pub(super) fn join(mut self, in_flight: &mut Option<InFlight>) {
+        let bytes = std::mem::take(&mut self.bytes);
+        match in_flight {
+            Some(in_flight) => in_flight.bytes += bytes,
+            None => *in_flight = Some(InFlight { bytes, semaphore: Arc::clone(self.semaphore) }),
+        }
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.semaphore.add_permits(self.bytes);
+        }
+    }
+}
+
+/// Bytes that count as in flight until this is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    bytes: usize,
+    semaphore: Arc<Semaphore>,
+}
+
+impl InFlight {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.semaphore.add_permits(self.bytes);
+    }
+}
