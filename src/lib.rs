@@ -19,6 +19,10 @@ pub mod backends {
     pub use msglog_memory as memory;
     #[cfg(feature = "object-store")]
     pub use msglog_object_store as object_store;
+    #[cfg(feature = "rocksdb")]
+    pub use msglog_rocksdb as rocksdb;
+    #[cfg(feature = "sled")]
+    pub use msglog_sled as sled;
 }
 
 /// Opens the log whose store `url` names, for writing, with defaults; creates the store if need be.
@@ -67,6 +71,14 @@ pub fn registry() -> StoreRegistry {
     ] {
         registry.register_missing(scheme, feature);
     }
+    #[cfg(feature = "rocksdb")]
+    registry.register(msglog_rocksdb::RocksDbFactory);
+    #[cfg(not(feature = "rocksdb"))]
+    registry.register_missing("rocksdb", "rocksdb");
+    #[cfg(feature = "sled")]
+    registry.register(msglog_sled::SledFactory);
+    #[cfg(not(feature = "sled"))]
+    registry.register_missing("sled", "sled");
     registry
 }
 
