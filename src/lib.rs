@@ -17,6 +17,8 @@ pub mod backends {
     pub use msglog_fs as fs;
     #[cfg(feature = "memory")]
     pub use msglog_memory as memory;
+    #[cfg(feature = "object-store")]
+    pub use msglog_object_store as object_store;
 }
 
 /// Opens the log whose store `url` names, for writing, with defaults; creates the store if need be.
@@ -53,7 +55,24 @@ pub fn registry() -> StoreRegistry {
     registry.register(msglog_memory::MemoryFactory);
     #[cfg(not(feature = "memory"))]
     registry.register_missing("memory", "memory");
+    register_object_store(&mut registry);
     registry
+}
+
+/// Object storage, whose crate names the features of the clouds that it was built without.
+fn register_object_store(registry: &mut StoreRegistry) {
+    #[cfg(feature = "object-store")]
+    msglog_object_store::register(registry);
+    #[cfg(not(feature = "object-store"))]
+    for (scheme, feature) in [
+        ("file+object", "object-store"),
+        ("memory+object", "object-store"),
+        ("s3", "aws"),
+        ("gs", "gcp"),
+        ("az", "azure"),
+    ] {
+        registry.register_missing(scheme, feature);
+    }
 }
 
 /// The same log for programs without async code.
