@@ -48,7 +48,26 @@ if [ -z "${MSGLOG_TEST_S3_URL:-}" ]; then
     "$tools/venv/bin/pip" install --quiet 'moto[server,s3]==5.2.5'
   fi
   port=$(free_port)
-  "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+  # One request at a time: moto itself checks and then writes, and under load lets two of 16 racers
+  # create the same object about once in 600 races, which the store's probe notices.
+  "$tools/venv/bin/python" - "$port" >"$work/moto.log" 2>&1 <<'PY' &
+import sys, threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+def one_at_a_time(environ, start_response):
+    with lock:
+        answer = app(environ, start_response)
+        try:
+            return [b"".join(answer)]
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
+
+run_simple("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
+PY
   pids+=($!)
   listening "$port" "$!"
   python3 - "$port" <<'PY'

@@ -59,18 +59,7 @@ pub fn registry() -> StoreRegistry {
     registry.register(msglog_memory::MemoryFactory);
     #[cfg(not(feature = "memory"))]
     registry.register_missing("memory", "memory");
-    #[cfg(feature = "object-store")]
-    msglog_object_store::register(&mut registry);
-    #[cfg(not(feature = "object-store"))]
-    for (scheme, feature) in [
-        ("s3", "aws"),
-        ("gs", "gcp"),
-        ("az", "azure"),
-        ("file+object", "object-store"),
-        ("memory+object", "object-store"),
-    ] {
-        registry.register_missing(scheme, feature);
-    }
+    register_object_store(&mut registry);
     #[cfg(feature = "rocksdb")]
     registry.register(msglog_rocksdb::RocksDbFactory);
     #[cfg(not(feature = "rocksdb"))]
@@ -80,6 +69,22 @@ pub fn registry() -> StoreRegistry {
     #[cfg(not(feature = "sled"))]
     registry.register_missing("sled", "sled");
     registry
+}
+
+/// Object storage, whose crate names the features of the clouds that it was built without.
+fn register_object_store(registry: &mut StoreRegistry) {
+    #[cfg(feature = "object-store")]
+    msglog_object_store::register(registry);
+    #[cfg(not(feature = "object-store"))]
+    for (scheme, feature) in [
+        ("file+object", "object-store"),
+        ("memory+object", "object-store"),
+        ("s3", "aws"),
+        ("gs", "gcp"),
+        ("az", "azure"),
+    ] {
+        registry.register_missing(scheme, feature);
+    }
 }
 
 /// The same log for programs without async code.

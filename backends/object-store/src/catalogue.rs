@@ -291,3 +291,6 @@ fn read_extent(input: &mut Reader) -> Result<Extent> {
     };
     Ok(Extent { run, holder })
 }
+
+#[cfg(test)]
+mod tests;
