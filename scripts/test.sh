@@ -26,4 +26,8 @@ if ((${#packages[@]})); then
   fi
 fi
 
-cargo test --workspace --all-features "$@"
+# Arguments are those of `cargo test`; with a package among them only that one is tested.
+case " $* " in
+  *' -p '*) cargo test --all-features "$@" ;;
+  *) cargo test --workspace --all-features "$@" ;;
+esac
