@@ -188,15 +188,17 @@ impl Database {
         Ok(sizes.iter().sum())
     }
 
-    /// Stops what runs in the background, so that dropping the database is quick.
-    pub(crate) fn stop(&self) {
-        self.inner.cancel_all_background_work(true);
-    }
-
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
         let name = family.name();
         let found = self.inner.cf_handle(name);
         found.ok_or_else(|| corrupt(format!("the database has no column family `{name}`")))
+    }
+}
+
+impl Drop for Database {
+    /// Waits for what runs in the background; syncs nothing.
+    fn drop(&mut self) {
+        self.inner.cancel_all_background_work(true);
     }
 }
 

@@ -177,11 +177,9 @@ impl Engine {
         Ok(keys)
     }
 
-    /// Makes everything durable and stops what runs in the background.
+    /// Makes everything durable and lets the place go.
     pub(crate) fn close(self) -> Result<()> {
-        let synced = if self.is_follower() { Ok(()) } else { self.database.sync() };
-        self.database.stop();
-        synced
+        if self.is_follower() { Ok(()) } else { self.database.sync() }
     }
 
     /// Lets no other document change while the answer lives.

@@ -175,14 +175,6 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    /// Blocks as long as RocksDB takes to sync and to stop its threads.
-    fn drop(&mut self) {
-        // Whoever wants to know whether it succeeds calls `close`.
-        let _ = self.close();
-    }
-}
-
 #[async_trait]
 impl MessageStore for RocksDbStore {
     fn info(&self) -> StoreInfo {
