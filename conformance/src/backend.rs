@@ -134,6 +134,10 @@ pub trait Faults: Send + Sync {
     }
 }
 
+/// How often a case's folder is tried to be removed, and the pause in between.
+const REMOVALS_MAX: u32 = 100;
+const REMOVAL_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// A fresh, empty place for one case: a folder, a name, and memory that reopening finds again.
 #[derive(Clone, Debug)]
 pub struct Fixture {
@@ -227,14 +231,21 @@ impl Instance for FnInstance {
         (self.open)(self.at.clone(), access).await
     }
 
+    /// A log that is dropped lets its store go a moment later, and some stores tidy up then.
     async fn destroy(&self) -> Result<()> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match own {
-            Some(folder) => {
-                folder.close().map_err(|cause| Error::from_io("remove the case's folder", cause))
+        let Some(own) = self.own.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        let path = own.keep();
+        let mut removed = Ok(());
+        for _ in 0..REMOVALS_MAX {
+            removed = std::fs::remove_dir_all(&path);
+            if removed.is_ok() {
+                break;
             }
-            None => Ok(()),
+            tokio::time::sleep(REMOVAL_PAUSE).await;
         }
+        removed.map_err(|cause| Error::from_io("remove the case's folder", cause))
     }
 
     fn folder(&self) -> Option<PathBuf> {
