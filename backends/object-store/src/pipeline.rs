@@ -177,8 +177,12 @@ fn land(core: &Arc<Core>, report: Report, sender: &UnboundedSender<Report>) {
             state.checking = false;
             state.proof = state.proof.later(started);
         }
+        // Nobody answered; it matters only when an ack waits for it.
+        Report::Checked(_, Err(error)) if error.is_transient() && !ack_waits(core, &state) => {
+            state.checking = false;
+        }
         Report::Put(_, Err(error)) | Report::Checked(_, Err(error)) => {
-            return core.fail(&mut state, error);
+            return core.fail(&mut state, error.with_unknown_effect());
         }
     }
     let mut acked = None;
@@ -202,6 +206,12 @@ fn land(core: &Arc<Core>, report: Report, sender: &UnboundedSender<Report>) {
     if due {
         core.maintenance_due.notify_one();
     }
+}
+
+/// Whether the oldest group is stored, and cannot be acked without a proof of ownership.
+fn ack_waits(core: &Core, state: &State) -> bool {
+    state.window.front().is_some_and(|slot| slot.landed)
+        && core.stopwatch.since(state.proof) > core.options.stall_limit
 }
 
 /// Answers everybody who waits when the pipeline ends, however it ends.

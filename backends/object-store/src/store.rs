@@ -75,7 +75,11 @@ impl BucketStore {
         options.scheme = "file+object";
         options.location = folder.display().to_string();
         options.survives = Survives::Power;
-        let storage = crate::url::local(folder, access)?;
+        let owned = folder.to_owned();
+        let made = tokio::task::spawn_blocking(move || crate::url::local(&owned, access)).await;
+        let storage = made.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "open the folder").with_source(cause)
+        })??;
         Self::open(storage, options, access).await
     }
 

@@ -208,3 +208,43 @@ async fn removed_partition_starts_empty_when_created_again() {
     let store = writer(&storage, options()).await;
     assert_eq!(read_all(&orders(&store).await).await, ["new"]);
 }
+
+#[tokio::test]
+async fn unsynced_batches_leave_by_themselves() {
+    let storage = storage();
+    let mut quick = options();
+    quick.flush_interval = Duration::from_millis(20);
+    let store = writer(&storage, quick).await;
+    let partition = orders(&store).await;
+    append(&partition, "not synced").await.unwrap();
+    assert_eq!(partition.bounds().durable_msn, Msn::ZERO);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(partition.bounds().durable_msn, Msn::new(1));
+    let store = reader(&storage, options()).await;
+    assert_eq!(read_all(&orders(&store).await).await, ["not synced"]);
+}
+
+#[tokio::test]
+async fn append_waits_while_too_much_is_not_durable() {
+    let storage = storage();
+    let mut narrow = options();
+    narrow.unsynced_bytes_max = 1_000;
+    let store = writer(&storage, narrow).await;
+    let partition = orders(&store).await;
+    storage.freeze();
+    let mut taken = 0;
+    let waited = loop {
+        let append = append(&partition, "some text that fills a batch");
+        match tokio::time::timeout(Duration::from_millis(50), append).await {
+            Ok(appended) => appended.unwrap(),
+            Err(_) => break true,
+        };
+        taken += 1;
+        assert!(taken < 100, "nothing bounds what waits");
+    };
+    assert!(waited && taken > 3, "{taken} batches were taken");
+    storage.thaw();
+    append(&partition, "goes on").await.unwrap();
+    partition.sync().await.unwrap();
+    assert_eq!(read_all(&partition).await.len(), taken + 1);
+}

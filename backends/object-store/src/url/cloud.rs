@@ -194,8 +194,6 @@ fn built<T>(url: &StoreUrl, built: object_store::Result<T>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use msglog_core::store::StoreUrl;
-
     use super::*;
 
     #[cfg(feature = "aws")]
