@@ -52,6 +52,7 @@ mod place;
 mod quarantine;
 mod reader;
 mod recovery;
+mod resync;
 mod scan;
 mod segment;
 mod store;
