@@ -53,6 +53,7 @@ mod quarantine;
 mod read_buffers;
 mod reader;
 mod recovery;
+mod resync;
 mod scan;
 mod segment;
 mod store;

@@ -1,23 +1,17 @@
-//! Walks the bytes of one segment: which batch lies where, and where the next valid one begins.
+//! Walks the bytes of one segment: which batch lies where.
 
 use std::io;
 
 use bytes::Bytes;
+use msglog_core::RecordBatch;
 use msglog_core::batch::{BatchHeader, HEADER_BYTES};
-use msglog_core::{Msn, RecordBatch};
 
 use crate::io::{File, read_full};
 
 /// Bytes of the first read; each further one takes twice as many.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
 /// The most bytes read at a time.
-const WINDOW_BYTES: u64 = 512 << 10;
-/// Bytes of a batch up to and with its magic: what the search looks at first.
-const PREFIX_BYTES: usize = 17;
-/// Bytes that the length field of a batch does not count.
-const LENGTH_START: u64 = 12;
-/// How many MSNs damage can cost at most; a candidate further ahead is chance.
-const LOST_MSNS_MAX: u64 = 1 << 40;
+pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
 
 /// What lies at an offset.
 #[derive(Debug)]
@@ -62,7 +56,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The bytes at `at`: `len` of them, or fewer at the end.
-    fn bytes(&mut self, at: u64, len: u64) -> io::Result<Bytes> {
+    pub(crate) fn bytes(&mut self, at: u64, len: u64) -> io::Result<Bytes> {
         let len = len.min(self.end.saturating_sub(at));
         if let Some(bytes) = self.in_window(at, len) {
             return Ok(bytes);
@@ -98,7 +92,12 @@ impl<'a> Scanner<'a> {
         Ok(self.batch(at, &head)?.map_or(Found::Bad, Found::Batch))
     }
 
-    fn batch(&mut self, at: u64, head: &[u8]) -> io::Result<Option<RecordBatch>> {
+    pub(crate) fn batch_bytes_max(&self) -> u64 {
+        self.batch_bytes_max
+    }
+
+    /// The valid batch at `at`, whose first bytes are `head`.
+    pub(crate) fn batch(&mut self, at: u64, head: &[u8]) -> io::Result<Option<RecordBatch>> {
         let Ok(header) = BatchHeader::parse(head) else { return Ok(None) };
         let len = header.encoded_len() as u64;
         if len > self.batch_bytes_max || len > self.end.saturating_sub(at) {
@@ -121,72 +120,5 @@ impl<'a> Scanner<'a> {
             at += bytes.len() as u64;
         }
         Ok(None)
-    }
-
-    /// The next valid batch behind bad bytes at `bad`, whose MSNs lie in `range`.
-    ///
-    /// What the header of the bad batch says of its length is tried first, so that a batch inside
-    /// the payload of another is not taken for one where it can be helped.
-    pub(crate) fn next_valid(
-        &mut self,
-        bad: u64,
-        range: &std::ops::Range<Msn>,
-    ) -> io::Result<Option<(u64, RecordBatch)>> {
-        let head = self.bytes(bad, HEADER_BYTES as u64)?;
-        if let Ok(header) = BatchHeader::parse(&head) {
-            let behind = bad.saturating_add(header.encoded_len() as u64);
-            if let Some(batch) = self.candidate(behind, range)? {
-                return Ok(Some((behind, batch)));
-            }
-        }
-        let mut at = bad.saturating_add(1);
-        while at.saturating_add(HEADER_BYTES as u64) <= self.end {
-            let window = self.bytes(at, WINDOW_BYTES)?;
-            let starts = window.len().saturating_sub(PREFIX_BYTES - 1);
-            for start in 0..starts {
-                // The magic first: it rules out nearly every offset at the cost of one byte.
-                if window.get(start + PREFIX_BYTES - 1) != Some(&2) {
-                    continue;
-                }
-                let place = at + start as u64;
-                let head = window.get(start..).unwrap_or_default();
-                if self.plausible(place, head, range)
-                    && let Some(batch) = self.candidate(place, range)?
-                {
-                    return Ok(Some((place, batch)));
-                }
-            }
-            if starts == 0 {
-                break;
-            }
-            at += starts as u64;
-        }
-        Ok(None)
-    }
-
-    /// Whether the first bytes can begin a batch that the caller waits for.
-    fn plausible(&self, place: u64, head: &[u8], range: &std::ops::Range<Msn>) -> bool {
-        let Some((base, rest)) = head.split_first_chunk::<8>() else { return false };
-        let Some((length, _)) = rest.split_first_chunk::<4>() else { return false };
-        let (base, length) = (u64::from_be_bytes(*base), u64::from(u32::from_be_bytes(*length)));
-        let len = length.saturating_add(LENGTH_START);
-        base >= range.start.get()
-            && base < range.end.get()
-            && len >= HEADER_BYTES as u64
-            && len <= self.batch_bytes_max
-            && len <= self.end.saturating_sub(place)
-    }
-
-    fn candidate(
-        &mut self,
-        place: u64,
-        range: &std::ops::Range<Msn>,
-    ) -> io::Result<Option<RecordBatch>> {
-        let head = self.bytes(place, HEADER_BYTES as u64)?;
-        let far = range.start.plus(LOST_MSNS_MAX);
-        Ok(self.batch(place, &head)?.filter(|batch| {
-            let base = batch.base_msn();
-            base >= range.start && batch.next_msn() <= range.end && base <= far
-        }))
     }
 }

@@ -95,6 +95,7 @@ async fn truncation_that_failed_to_be_synced_stays_as_it_is_first_seen() {
         append_synced(&partition, 9).await;
         fs.fail_sync_after(fail);
         let _ = partition.truncate(Msn::new(6)).await;
+        fs.set_syncs_fail(false);
         drop((store, partition));
         stays(&fs).await;
     }
@@ -108,6 +109,7 @@ async fn trim_that_failed_to_be_synced_stays_as_it_is_first_seen() {
         append_synced(&partition, 40).await;
         fs.fail_sync_after(fail);
         let _ = partition.trim(Msn::new(30)).await;
+        fs.set_syncs_fail(false);
         drop((store, partition));
         stays(&fs).await;
     }
@@ -122,6 +124,7 @@ async fn document_that_failed_to_be_synced_stays_as_it_is_first_seen() {
         store.save(&key, Bytes::from_static(b"1"), Expected::Any).await.unwrap();
         fs.fail_sync_after(fail);
         let _ = store.save(&key, Bytes::from_static(b"2"), Expected::Any).await;
+        fs.set_syncs_fail(false);
         drop(store);
         let (store, _) = open_sim(&fs, small(1024)).await.unwrap();
         let served = store.load(&key).await.unwrap();
@@ -137,19 +140,22 @@ async fn document_that_failed_to_be_synced_stays_as_it_is_first_seen() {
 
 #[tokio::test]
 async fn roll_that_failed_after_its_file_was_made_is_tried_again() {
-    let disk = SimFs::new();
-    let fs = FaultFs::new(disk.clone());
-    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
-    let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
-    partition.append(vec![batch_of(0, 1, 500)]).await.unwrap();
-    fs.set_fault(Fault { at: 0, failure: Failure::OpenFiles, after: true, sticky: true });
-    let group = || vec![batch_of(1, 1, 600), batch_of(2, 1, 600)];
-    partition.append(group()).await.unwrap_err();
-    fs.heal();
-    partition.append(group()).await.unwrap();
-    partition.sync().await.unwrap();
-    drop((store, partition));
-    stays(&disk).await;
+    // With a file prepared ahead a roll renames, without one it creates.
+    for payload_bytes in [300, 500] {
+        let disk = SimFs::new();
+        let fs = FaultFs::new(disk.clone());
+        let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+        let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+        partition.append(vec![batch_of(0, 1, payload_bytes)]).await.unwrap();
+        fs.set_fault(Fault { at: 0, failure: Failure::Io, after: true, sticky: true });
+        let error = partition.append(vec![batch_of(1, 1, 800)]).await.unwrap_err();
+        assert_eq!(error.effect(), Effect::NotApplied);
+        fs.heal();
+        partition.append(vec![batch_of(1, 1, 800)]).await.unwrap();
+        partition.sync().await.unwrap();
+        drop((store, partition));
+        stays(&disk).await;
+    }
 }
 
 #[tokio::test]

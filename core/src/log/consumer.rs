@@ -46,6 +46,10 @@ impl Consumer {
 
     /// States that everything below `msn` is done; durable when it returns. Never moves back.
     ///
+    /// What is below is synced first, whatever the topic's level: a commit that outlives its
+    /// records would pass over those that get their MSNs next. A log opened for reading cannot
+    /// sync; there commit only what its writer has acked at `Sync`.
+    ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) when `msn` lies beyond what readers see, or for a partition
@@ -56,6 +60,7 @@ impl Consumer {
             let why = format!("commit of MSN {msn} lies beyond the end {end}");
             return Err(Error::new(ErrorKind::Invalid, why));
         }
+        self.topic.partition(partition)?.sync_up_to(msn).await?;
         for _ in 0..COMMIT_TRIES_MAX {
             let (mut commits, expected) = self.load().await?;
             if commits.partitions.get(&partition).is_some_and(|done| *done >= msn) {

@@ -252,6 +252,14 @@ impl Partition {
         self.sync_store().await.map(drop)
     }
 
+    /// Makes everything below `msn` durable if it is not yet; a log opened for reading cannot.
+    pub(super) async fn sync_up_to(&self, msn: Msn) -> Result<()> {
+        if self.options.access == Access::Read || self.store.bounds().durable_msn >= msn {
+            return Ok(());
+        }
+        self.sync().await
+    }
+
     async fn sync_store(&self) -> Result<Msn> {
         let started = Instant::now();
         let outcome = self.store.sync().await;

@@ -150,7 +150,9 @@ impl SimFs {
 
     /// Lets every sync fail from now on, or none.
     pub fn set_syncs_fail(&self, fail: bool) {
-        self.state().syncs_fail = fail;
+        let mut state = self.state();
+        state.syncs_fail = fail;
+        state.syncs_until_failure = None;
     }
 
     /// Sets how many bytes all files may have together; `None` for endless.
