@@ -212,12 +212,14 @@ impl Partition {
             self.fail(&error);
             return Err(error);
         }
-        group.progress.advance_written(group.next_msn);
         let synced = group.wants_sync() || self.level == Durability::Sync;
+        // Readers first: whoever has seen an ack finds the record.
         if synced {
+            group.progress.advance_written(group.next_msn);
             self.sync_in_lane(&group).await?;
         } else {
             self.publish(group.next_msn);
+            group.progress.advance_written(group.next_msn);
         }
         let sync_within = group.sync_within().filter(|_| !synced);
         Ok(Written { records: group.records(), synced, sync_within })
@@ -236,8 +238,8 @@ impl Partition {
             self.publish(group.next_msn);
         }
         let durable = self.sync_store().await?;
-        group.progress.advance_durable(durable);
         self.publish(durable);
+        group.progress.advance_durable(durable);
         Ok(())
     }
 
