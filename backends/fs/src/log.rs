@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use msglog_core::store::{Bounds, Usage};
-use msglog_core::{Error, ErrorKind, Msn, Result};
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
 use crate::opening::Opened;
@@ -22,10 +22,20 @@ pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
 
 /// A place where a reader will go on.
 #[derive(Clone, Copy, Debug)]
-struct Hint {
+pub(crate) struct Hint {
     next_msn: Msn,
     base: Msn,
-    offset: u64,
+    pub(crate) offset: u64,
+    /// The length of the batch in front: the next one is often as long.
+    pub(crate) batch_bytes: u64,
+}
+
+impl Hint {
+    /// The place behind this batch.
+    pub(crate) fn behind(last: &RecordBatch, segment: &Segment, offset: u64) -> Self {
+        let batch_bytes = last.encoded_len() as u64;
+        Self { next_msn: last.next_msn(), base: segment.base, offset, batch_bytes }
+    }
 }
 
 /// One partition as readers see it.
@@ -130,20 +140,20 @@ impl Log {
     }
 
     /// Where the batch of `from` begins, if a read has just ended there.
-    pub(crate) fn hint(&self, from: Msn, segment: &Segment) -> Option<u64> {
+    pub(crate) fn hint(&self, from: Msn, segment: &Segment) -> Option<Hint> {
         let hints = lock(&self.hints);
         let fits = |hint: &&Hint| hint.next_msn == from && hint.base == segment.base;
-        hints.iter().find(fits).map(|hint| hint.offset)
+        hints.iter().find(fits).copied()
     }
 
-    /// Remembers that the batch of `next_msn` begins at `offset`.
-    pub(crate) fn set_hint(&self, from: Msn, next_msn: Msn, segment: &Segment, offset: u64) {
+    /// Remembers where a read that began at `from` has ended.
+    pub(crate) fn set_hint(&self, from: Msn, hint: Hint) {
         let mut hints = lock(&self.hints);
-        hints.retain(|hint| hint.next_msn != from && hint.next_msn != next_msn);
+        hints.retain(|old| old.next_msn != from && old.next_msn != hint.next_msn);
         if hints.len() >= HINTS_MAX {
             hints.remove(0);
         }
-        hints.push(Hint { next_msn, base: segment.base, offset });
+        hints.push(hint);
     }
 
     /// Forgets positions: the files were changed by another.

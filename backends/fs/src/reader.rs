@@ -1,6 +1,7 @@
 //! Reads batches from a partition: one read of a file, sliced into batches without copying.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use msglog_core::store::ReadLimit;
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::io::{File, read_full};
-use crate::log::Log;
+use crate::log::{Hint, Log};
 use crate::scan::Scanner;
 use crate::segment::Segment;
 
@@ -18,8 +19,9 @@ const READ_BYTES_MAX: u64 = 8 << 20;
 /// The fewest bytes that one read of a file takes.
 const READ_BYTES_MIN: u64 = 4 << 10;
 
-/// The most bytes that are read and checked where nothing may block.
-const AT_ONCE_BYTES_MAX: u64 = 64 << 10;
+/// The most bytes that are read and checked where nothing may block: a batch of 1 MiB, which takes
+/// less than 100 us.
+const AT_ONCE_BYTES_MAX: u64 = 1100 << 10;
 
 /// What a reader does next.
 enum Step {
@@ -42,6 +44,8 @@ struct Cursor<'a> {
     expected: Option<Msn>,
     /// The end of what may be read.
     end: u64,
+    /// How long the batch at the offset probably is; 0 when nothing is known.
+    guess: u64,
 }
 
 impl Log {
@@ -58,7 +62,7 @@ impl Log {
             let step = self.read_segment(segment, from, limit)?;
             if let Step::Batches(batches, end) = step {
                 if let Some(last) = batches.last() {
-                    self.set_hint(from, last.next_msn(), segment, end);
+                    self.set_hint(from, Hint::behind(last, segment, end));
                 }
                 return Ok(batches);
             }
@@ -85,33 +89,30 @@ impl Log {
         // Whatever is wrong here is found again, and said, where it may be waited for.
         let batches = cursor.take(limit).unwrap_or_default();
         let Some(last) = batches.last() else { return Ok(None) };
-        self.set_hint(from, last.next_msn(), segment, cursor.offset);
+        self.set_hint(from, Hint::behind(last, segment, cursor.offset));
         Ok(Some(batches))
     }
 
     /// A cursor at `from` that reads only what is in memory.
     fn cached_cursor<'a>(&'a self, segment: &'a Arc<Segment>, from: Msn) -> Option<Cursor<'a>> {
-        let end = segment.extent().end;
         let file = self.files.open_file(segment)?;
-        let (offset, expected) = match self.hint(from, segment) {
-            Some(offset) => (offset, Some(from)),
-            None => (segment.known_offset_for(from)?, None),
-        };
-        let expected = if offset == 0 { Some(segment.base) } else { expected };
-        Some(Cursor { log: self, segment, file, cached: true, from, offset, expected, end })
+        let hint = self.hint(from, segment);
+        let offset =
+            hint.map_or_else(|| segment.known_offset_for(from), |hint| Some(hint.offset))?;
+        let mut cursor = Cursor::new(self, segment, file, (from, offset), hint);
+        cursor.cached = true;
+        Some(cursor)
     }
 
     fn read_segment(&self, segment: &Arc<Segment>, from: Msn, limit: ReadLimit) -> Result<Step> {
         let failed = |cause| self.failed("read", cause);
-        let end = segment.extent().end;
         let file = self.files.file(segment).map_err(failed)?;
-        let (offset, expected) = match self.hint(from, segment) {
-            Some(offset) => (offset, Some(from)),
-            None => (segment.offset_for(from, &self.files, segment).map_err(failed)?, None),
+        let hint = self.hint(from, segment);
+        let offset = match hint {
+            Some(hint) => hint.offset,
+            None => segment.offset_for(from, &self.files, segment).map_err(failed)?,
         };
-        let expected = if offset == 0 { Some(segment.base) } else { expected };
-        let cached = false;
-        let mut cursor = Cursor { log: self, segment, file, cached, from, offset, expected, end };
+        let mut cursor = Cursor::new(self, segment, file, (from, offset), hint);
         while cursor.offset < cursor.end {
             let batches = cursor.take(limit).map_err(failed)?;
             if !batches.is_empty() {
@@ -153,46 +154,88 @@ fn holding(segments: &[Arc<Segment>], from: Msn) -> impl Iterator<Item = &Arc<Se
     rest.filter(move |segment| segment.extent().next_msn > from)
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    fn new(
+        log: &'a Log,
+        segment: &'a Arc<Segment>,
+        file: Arc<dyn File>,
+        (from, offset): (Msn, u64),
+        hint: Option<Hint>,
+    ) -> Self {
+        let expected = if offset == 0 { Some(segment.base) } else { hint.map(|_| from) };
+        let (end, guess) = (segment.extent().end, hint.map_or(0, |hint| hint.batch_bytes));
+        Self { log, segment, file, cached: false, from, offset, expected, end, guess }
+    }
+
     /// The batches at the offset, up to the limit or to bad bytes; moves behind what it has looked
     /// at. Empty only at the end or in front of bad bytes.
     fn take(&mut self, limit: ReadLimit) -> io::Result<Vec<RecordBatch>> {
         let wanted =
             (limit.bytes as u64).saturating_add(self.log.files.options.index_interval_bytes);
-        let mut want = wanted.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let wanted = wanted.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let mut want = wanted.max(self.guess);
+        let (start, mut hops) = ((self.offset, self.expected), true);
         let mut batches = Vec::new();
-        let mut taken = 0_usize;
         while batches.is_empty() && self.offset < self.end {
             let chunk = self.chunk(want)?;
-            let (mut at, before) = (0, self.offset);
-            let stopped = loop {
-                let (batch, len) = match split(&chunk, at) {
-                    Split::Batch(batch, len) => (batch, len),
-                    other => break other,
-                };
-                if self.expected.is_some_and(|expected| expected != batch.base_msn()) {
-                    break Split::Bad;
-                }
-                if batch.next_msn() > self.from {
-                    if !batches.is_empty() && taken.saturating_add(len) > limit.bytes {
-                        break Split::Enough;
+            match self.take_from(&chunk, limit, &mut batches) {
+                Split::Cut(len, msns) if batches.is_empty() && self.fits(len) => {
+                    // A large batch in front of the one looked for is not worth its reading.
+                    match msns.filter(|msns| hops && msns.end <= self.from && self.follows(msns)) {
+                        Some(msns) => {
+                            self.offset = self.offset.saturating_add(len);
+                            self.expected = Some(msns.end);
+                            want = wanted.max(len.saturating_add(HEADER_BYTES as u64));
+                        }
+                        None => want = want.max(len),
                     }
-                    taken = taken.saturating_add(len);
-                    self.expected = Some(batch.next_msn());
-                    batches.push(batch);
-                } else {
-                    self.expected = Some(batch.next_msn());
                 }
-                at += len;
-                self.offset = before + at as u64;
-            };
-            match stopped {
-                Split::Cut(len) if batches.is_empty() && self.fits(len) => want = want.max(len),
-                Split::Cut(_) | Split::Bad if batches.is_empty() => break,
+                Split::Cut(..) | Split::Bad if batches.is_empty() => {
+                    if !hops || (self.offset, self.expected) == start {
+                        break;
+                    }
+                    // Nobody has checked what was hopped over: look again from the start.
+                    ((self.offset, self.expected), hops) = (start, false);
+                }
                 _ => {}
             }
         }
         Ok(batches)
+    }
+
+    /// Adds the batches of a chunk; moves behind what it has looked at; answers what stopped it.
+    fn take_from(
+        &mut self,
+        chunk: &Bytes,
+        limit: ReadLimit,
+        batches: &mut Vec<RecordBatch>,
+    ) -> Split {
+        let (mut at, before, mut taken) = (0, self.offset, 0_usize);
+        loop {
+            let (batch, len) = match split(chunk, at) {
+                Split::Batch(batch, len) => (batch, len),
+                other => return other,
+            };
+            let msns = batch.base_msn()..batch.next_msn();
+            if !self.follows(&msns) {
+                return Split::Bad;
+            }
+            if msns.end > self.from {
+                if !batches.is_empty() && taken.saturating_add(len) > limit.bytes {
+                    return Split::Enough;
+                }
+                taken = taken.saturating_add(len);
+                batches.push(batch);
+            }
+            self.expected = Some(msns.end);
+            at += len;
+            self.offset = before.saturating_add(at as u64);
+        }
+    }
+
+    /// Whether these can be the MSNs of the batch at the offset.
+    fn follows(&self, msns: &Range<Msn>) -> bool {
+        self.expected.is_none_or(|expected| expected == msns.start)
     }
 
     /// Whether a batch of this length can lie at the offset.
@@ -264,8 +307,8 @@ impl Cursor<'_> {
 enum Split {
     /// A checked batch and its length.
     Batch(RecordBatch, usize),
-    /// The beginning of a batch of this length, as far as can be told.
-    Cut(u64),
+    /// The beginning of a batch of this length and these MSNs, as far as can be told.
+    Cut(u64, Option<Range<Msn>>),
     /// No batch.
     Bad,
     /// The limit is reached.
@@ -275,12 +318,12 @@ enum Split {
 fn split(chunk: &Bytes, at: usize) -> Split {
     let rest = chunk.get(at..).unwrap_or_default();
     if rest.len() < HEADER_BYTES {
-        return Split::Cut(HEADER_BYTES as u64);
+        return Split::Cut(HEADER_BYTES as u64, None);
     }
     let Ok(header) = BatchHeader::parse(rest) else { return Split::Bad };
     let len = header.encoded_len();
     if len > rest.len() {
-        return Split::Cut(len as u64);
+        return Split::Cut(len as u64, Some(header.base_msn()..header.next_msn()));
     }
     match RecordBatch::decode(chunk.slice(at..at + len)) {
         Ok(batch) => Split::Batch(batch, len),

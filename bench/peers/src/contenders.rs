@@ -30,6 +30,7 @@ pub fn run(contender: &str, workload: &str, size: usize, dir: &Path, limit: Dura
     let mut records = Records::new(size);
     if matches!(workload, "w1" | "w1b" | "w4" | "fill" | "fillk") && size >= 1024 {
         crate::measure::warm(1 << 30);
+        crate::measure::reset_peak();
     }
     match contender.split_once('/').unwrap_or((contender, "")) {
         ("msglog", variant) => ours(variant, workload, &mut records, dir, limit),

@@ -19,6 +19,8 @@ pub fn produce(
 ) -> Outcome {
     let peer = peers::open(name, dir);
     let bytes = (count * records.size()) as u64;
+    // The first append may create and prepare files.
+    peer.append(&records.batch(count), sync);
     let mut meter = Meter::start();
     while !meter.lasted(limit) {
         let began = Instant::now();
@@ -42,6 +44,8 @@ pub fn threads(
 ) -> Outcome {
     let peer = peers::open(name, dir);
     let latencies = Mutex::new(Vec::new());
+    // The first append may create and prepare files.
+    peer.append(&[&vec![0; records.size()]], true);
     let mut meter = Meter::start();
     let started = Instant::now();
     std::thread::scope(|scope| {

@@ -35,6 +35,11 @@ pub(super) fn take_int(input: &mut &[u8]) -> Option<i32> {
             *input = rest;
             u32::from(byte)
         }
+        // Lengths and offset deltas of most records have two bytes.
+        Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+            *input = rest;
+            u32::from(low & 0x7f) | (u32::from(*high) << 7)
+        }
         _ => u32::try_from(take_bits(input, INT_BYTES_MAX)?).ok()?,
     };
     Some((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
@@ -47,6 +52,11 @@ pub(super) fn take_long(input: &mut &[u8]) -> Option<i64> {
         Some((&byte, rest)) if byte < 0x80 => {
             *input = rest;
             u64::from(byte)
+        }
+        // Lengths and offset deltas of most records have two bytes.
+        Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+            *input = rest;
+            u64::from(low & 0x7f) | (u64::from(*high) << 7)
         }
         _ => take_bits(input, LONG_BYTES_MAX)?,
     };

@@ -16,7 +16,7 @@ use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Tim
 const BUFFER_BYTES_MIN: usize = 4 << 10;
 
 /// Bytes for which waiting for more does not pay.
-const WRITE_BYTES_ENOUGH: usize = 256 << 10;
+const WRITE_BYTES_ENOUGH: usize = 64 << 10;
 
 /// Records accepted and not yet taken by the appender, in MSN order.
 #[derive(Debug)]

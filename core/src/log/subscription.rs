@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -18,6 +19,13 @@ use super::read::BatchPage;
 use crate::batch::{DecodeLimits, Records};
 use crate::store::{ReadLimit, wait_for};
 use crate::{ErrorKind, Msn, Record, RecordBatch, Result};
+
+/// The size of a page that may be there at once: what the caches of a core hold.
+const PAGE_BYTES: usize = 256 << 10;
+/// The size of a page that is read ahead: what hides the wait.
+const AHEAD_BYTES: usize = 1 << 20;
+/// A page that was read ahead in less time came from memory: the next one is tried at once.
+const AT_ONCE: Duration = Duration::from_micros(200);
 
 /// A stream of a partition's record batches in order, from history to live, as they are stored.
 ///
@@ -37,13 +45,13 @@ pub struct BatchSubscription {
 /// The next page on its way.
 enum Fetch {
     /// Polled by the reader.
-    Here(BoxFuture<'static, Result<BatchPage>>),
+    Here(BoxFuture<'static, Result<Fetched>>),
     /// Read while the reader is busy with the page before.
     Ahead(Ahead),
 }
 
 /// A task that ends with its subscription.
-struct Ahead(JoinHandle<Result<BatchPage>>);
+struct Ahead(JoinHandle<Result<Fetched>>);
 
 impl Drop for Ahead {
     fn drop(&mut self) {
@@ -52,7 +60,7 @@ impl Drop for Ahead {
 }
 
 impl Future for Fetch {
-    type Output = Result<BatchPage>;
+    type Output = Result<Fetched>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
@@ -76,7 +84,8 @@ impl BatchSubscription {
         self.next_msn
     }
 
-    /// Begins to read the next page if there is one.
+    /// Begins to read the next page if there is one. Where pages are there at once it does not pay:
+    /// what another core has read is in the wrong cache.
     fn read_ahead(&mut self) {
         if self.partition.bounds().next_msn <= self.read_msn {
             return;
@@ -85,7 +94,12 @@ impl BatchSubscription {
         let (partition, from) = (self.partition.clone(), self.read_msn);
         let task = if partition.store_blocks {
             let waiting = runtime.clone();
-            let read = async move { partition.read_batches(from, ReadLimit::default()).await };
+            let limit = ReadLimit::bytes(AHEAD_BYTES);
+            let read = async move {
+                let began = Instant::now();
+                let page = partition.read_batches(from, limit).await?;
+                Ok(Fetched { page, at_once: began.elapsed() < AT_ONCE })
+            };
             runtime.spawn_blocking(move || wait_for(&waiting, read))
         } else {
             runtime.spawn(next_page(partition, from))
@@ -94,12 +108,22 @@ impl BatchSubscription {
     }
 }
 
+/// A page, and whether the store has pages at once.
+struct Fetched {
+    page: BatchPage,
+    at_once: bool,
+}
+
 /// The next page that has batches, waiting for it.
-async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<BatchPage> {
+async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<Fetched> {
     loop {
-        let page = partition.read_batches(from, ReadLimit::default()).await?;
+        let mut read = pin!(partition.read_batches(from, ReadLimit::bytes(PAGE_BYTES)));
+        let (page, at_once) = match futures::poll!(&mut read) {
+            Poll::Ready(page) => (page?, true),
+            Poll::Pending => (read.await?, false),
+        };
         if !page.batches.is_empty() {
-            return Ok(page);
+            return Ok(Fetched { page, at_once });
         }
         // Nothing below the end that was seen, nor below `from`, needs to be looked at again.
         let end = from.max(page.next_msn);
@@ -125,10 +149,12 @@ impl Stream for BatchSubscription {
             let page = ready!(Pin::new(fetch).poll(cx));
             self.fetch = None;
             match page {
-                Ok(page) => {
+                Ok(Fetched { page, at_once }) => {
                     self.read_msn = page.next_msn;
                     self.batches = page.batches.into();
-                    self.read_ahead();
+                    if !at_once {
+                        self.read_ahead();
+                    }
                 }
                 Err(error) => {
                     self.ended = true;
@@ -153,8 +179,8 @@ impl fmt::Debug for BatchSubscription {
 /// A stream of a partition's records in order, from history to live, without a gap or a repeat.
 ///
 /// MSNs that were trimmed or lost to damage are passed over. It waits at the end for more, ends
-/// when the log is closed, and ends after an error. Dropping it frees it. The next page is read
-/// while one is consumed; memory is bounded by two pages of about 1 MiB.
+/// when the log is closed, and ends after an error. Dropping it frees it. Where pages have to
+/// be waited for, the next one is read while one is consumed; memory is bounded by two pages of about 1 MiB.
 #[derive(Debug)]
 pub struct Subscription {
     batches: BatchSubscription,
