@@ -116,7 +116,7 @@ async fn round(url: &str, acks: usize) {
             break end;
         }
     };
-    assert_eq!(end, "Fenced");
+    assert_eq!(end, "Fenced", "{url}");
     assert!(older.acked <= recovered.get(), "acked {} of {recovered}", older.acked);
     commit(&partition, "new4").await.unwrap();
     newer.close().await.unwrap();
