@@ -71,3 +71,26 @@ async fn torn_tail_is_told_from_damage() {
     assert_eq!(inspection.partitions[0].torn_at, Some(Msn::new(4)));
     assert_eq!(verdicts(&inspection.partitions[0]), [SegmentVerdict::Torn]);
 }
+
+#[tokio::test]
+async fn damage_below_the_checkpoint_costs_its_batch_and_not_those_behind_it() {
+    let disk = msglog_fs::io::SimFs::new();
+    let (store, partition) = open_sim(&disk, small(4096)).await.unwrap();
+    for _ in 0..2 {
+        // Only the first batch of a group proves anything.
+        for _ in 0..5 {
+            append(&partition, 1).await;
+        }
+        partition.sync().await.unwrap();
+    }
+    msglog_core::store::MessageStore::close(&store).await.unwrap();
+    let mut image = Image::of(&disk);
+    let path = image.segments()[0].clone();
+    flip(&mut image, &path, 7);
+    let mut options = small(4096);
+    options.full_scan = true;
+    let opened = Opened::with(&image, options).await;
+    assert_eq!(msns(&opened.partition).await, [0, 1, 2, 3, 4, 5, 6, 8, 9]);
+    assert_eq!(opened.report().cut_at, None);
+    assert_eq!(opened.partition.holes(), [Msn::new(7)..Msn::new(8)]);
+}
