@@ -15,6 +15,7 @@ Exit codes:
   2    stored bytes are damaged
   3    not found: store, topic, partition or MSN
   4    locked by another process, fenced, or refused
+  5    repair: there is something to repair, and nothing was changed
   64   the command cannot be understood
   130  produce was stopped by SIGINT: what was read is acked and the log closed
   143  as 130, by SIGTERM";
@@ -54,6 +55,32 @@ pub(crate) enum Command {
     /// Show a topic's configuration and what each partition holds
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
+    /// Read every byte of a store and say which segments are whole, torn or damaged
+    #[command(after_help = EXIT_CODES)]
+    Verify(Verify),
+    /// Cut what is torn and make known what is lost; only says so unless told to apply it
+    #[command(after_help = EXIT_CODES)]
+    Repair(Repair),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The store, e.g. fs:///var/lib/orders; never changed
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Repair {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// Do it, after a backup
+    #[arg(long, requires = "backup")]
+    pub(crate) apply: bool,
+    /// Where the store is copied to before anything is changed; must not exist
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) backup: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

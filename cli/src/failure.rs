@@ -9,11 +9,13 @@ use msglog::ErrorKind;
 /// Whatever none of the other codes names.
 const EXIT_ERROR: u8 = 1;
 /// Stored bytes are damaged.
-const EXIT_CORRUPT: u8 = 2;
+pub(crate) const EXIT_CORRUPT: u8 = 2;
 /// There is no such store, topic, partition or MSN.
 const EXIT_NOT_FOUND: u8 = 3;
 /// Another process holds the store or has taken it over, or the log refuses.
 const EXIT_REFUSED: u8 = 4;
+/// There is something to repair, and nothing was changed.
+pub(crate) const EXIT_TO_REPAIR: u8 = 5;
 /// The command cannot be understood.
 pub(crate) const EXIT_USAGE: u8 = 64;
 

@@ -12,6 +12,7 @@ mod moment;
 mod open;
 mod produce;
 mod progress;
+mod repair;
 mod signals;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Consume(args) => Box::pin(consume::run(args, output)).await,
             Command::Topics(args) => describe::topics(&args, output).await,
             Command::Describe(args) => describe::describe(&args, output).await,
+            Command::Verify(args) => repair::verify(&args, output),
+            Command::Repair(args) => repair::repair(&args, output).await,
         }
     });
     // A thread may still wait for input that nobody needs any more.

@@ -18,12 +18,27 @@ const KEYS: &[&str] = &[
     "open_files_max",
     "checkpoint_bytes",
     "strict",
+    "full_scan",
     "background",
 ];
 
 /// Opens stores of the scheme `fs`: `fs:///absolute/path`, with options as query keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FsFactory;
+
+impl FsFactory {
+    /// The folder that a URL of the scheme `fs` names.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a URL of another scheme, or one that names no folder.
+    pub fn folder(url: &StoreUrl) -> Result<PathBuf> {
+        if url.as_url().scheme() != "fs" {
+            return Err(Error::new(ErrorKind::Invalid, format!("`{url}` is no folder of files")));
+        }
+        path(url)
+    }
+}
 
 #[async_trait]
 impl StoreFactory for FsFactory {
@@ -48,6 +63,7 @@ fn options(url: &StoreUrl, access: Access) -> Result<FsOptions> {
         open_files_max: url.parsed("open_files_max")?.unwrap_or(default.open_files_max),
         checkpoint_bytes: url.parsed("checkpoint_bytes")?.unwrap_or(default.checkpoint_bytes),
         strict: url.parsed("strict")?.unwrap_or(default.strict),
+        full_scan: url.parsed("full_scan")?.unwrap_or(default.full_scan),
         background: url.parsed("background")?.unwrap_or(default.background),
         access,
     };

@@ -41,6 +41,7 @@ mod follower;
 mod hold;
 mod housekeeper;
 mod index;
+mod inspect;
 pub mod io;
 mod layout;
 mod log;
@@ -63,6 +64,9 @@ mod write;
 mod writer;
 
 pub use crate::factory::FsFactory;
+pub use crate::inspect::{
+    Inspection, PartitionInspection, SegmentInspection, SegmentVerdict, inspect, inspect_on,
+};
 pub use crate::options::{
     BATCH_BYTES_MAX, CHECKPOINT_BYTES_DEFAULT, CHECKPOINT_BYTES_MIN, DOCUMENT_BYTES_MAX, FsOptions,
     INDEX_INTERVAL_BYTES_DEFAULT, INDEX_INTERVAL_BYTES_MAX, OPEN_FILES_MAX_DEFAULT,

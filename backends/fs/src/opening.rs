@@ -96,11 +96,13 @@ impl Opening<'_> {
         let Some(checkpoint) = checkpoint else { return Ok(Plan::from_files(listed)) };
         let (leftovers, bases): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|base| *base < checkpoint.first_msn);
-        if self.is_consistent(&checkpoint)? {
-            return Ok(Plan::from_checkpoint(checkpoint, &bases, leftovers));
+        if !self.options.full_scan {
+            if self.is_consistent(&checkpoint)? {
+                return Ok(Plan::from_checkpoint(checkpoint, &bases, leftovers));
+            }
+            let dir = self.dir.display();
+            tracing::error!(partition = %dir, "segments below the checkpoint are missing or short");
         }
-        let dir = self.dir.display();
-        tracing::error!(partition = %dir, "segments below the checkpoint are missing or short");
         let first = checkpoint.first_msn;
         Ok(Plan { floor: checkpoint.next_msn(), leftovers, ..Plan::whole(bases, first) })
     }

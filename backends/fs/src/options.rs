@@ -50,6 +50,9 @@ pub struct FsOptions {
     /// Bytes between two checkpoints: about what is scanned when a partition is opened after a
     /// crash.
     pub checkpoint_bytes: u64,
+    /// Read everything when a partition is opened, not only what lies past its checkpoint: finds
+    /// all damage at once, at the cost of reading the partition.
+    pub full_scan: bool,
     /// Do the housekeeping on a thread of the store; else the calls that cause it do it.
     pub background: bool,
 }
@@ -63,6 +66,7 @@ impl Default for FsOptions {
             open_files_max: OPEN_FILES_MAX_DEFAULT,
             strict: false,
             checkpoint_bytes: CHECKPOINT_BYTES_DEFAULT,
+            full_scan: false,
             background: true,
         }
     }

@@ -7,10 +7,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
-use msglog_core::store::{MessageStore, ReadLimit};
+use msglog_core::store::{MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{Effect, ErrorKind, Msn};
-use msglog_fs::io::SimFs;
+use msglog_fs::FsStore;
+use msglog_fs::io::{FaultFs, SimFs};
 
 /// A seeded sequence of choices.
 struct Dice(u64);
@@ -169,6 +172,28 @@ async fn failed_sync_poisons_until_reopened_and_reads_go_on() {
     let (_store, partition) = open_sim(&fs, options()).await.unwrap();
     assert_eq!(msns(&partition).await, [0, 1, 2]);
     append_synced(&partition, 1).await;
+}
+
+#[tokio::test]
+async fn append_that_comes_while_a_sync_runs_is_not_covered_by_it() {
+    let disk = SimFs::new();
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", options()).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+    append_synced(&partition, 2).await;
+    append(&partition, 1).await;
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.during_next_sync(move || runtime.block_on(append(&late, 1)));
+    assert_eq!(partition.sync().await.unwrap(), Msn::new(3));
+    assert_eq!(
+        (partition.bounds().durable_msn, partition.bounds().next_msn),
+        (Msn::new(3), Msn::new(4))
+    );
+    assert_eq!(partition.sync().await.unwrap(), Msn::new(4));
+    drop((store, partition));
+    disk.crash(0);
+    let (_store, partition) = open_sim(&disk, options()).await.unwrap();
+    assert_eq!(msns(&partition).await, [0, 1, 2, 3]);
 }
 
 #[tokio::test]

@@ -7,5 +7,6 @@ mod consume;
 mod follow;
 mod json;
 mod kafka;
+mod repair;
 mod round_trip;
 mod run;

@@ -134,10 +134,20 @@ pub struct Fault {
     pub sticky: bool,
 }
 
+/// What happens once while a file is synced.
+struct Meanwhile(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Plan {
     fault: Option<Fault>,
     healed: bool,
+    meanwhile: Option<Meanwhile>,
     calls: Vec<Call>,
     hits: u64,
 }
@@ -162,6 +172,11 @@ impl FaultFs {
     /// Chooses what fails, and counts calls from 0 again.
     pub fn set_fault(&self, fault: Fault) {
         *self.plan() = Plan { fault: Some(fault), ..Plan::default() };
+    }
+
+    /// Does this once, right behind the next sync of a file and before it answers.
+    pub fn during_next_sync(&self, act: impl FnOnce() + Send + 'static) {
+        self.plan().meanwhile = Some(Meanwhile(Box::new(act)));
     }
 
     /// Nothing fails, and no call is counted, until [`resume`](Self::resume).
@@ -309,7 +324,12 @@ impl File for FaultFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.fs.sync(Call::SyncData, || self.inner.sync_data())
+        let synced = self.fs.sync(Call::SyncData, || self.inner.sync_data());
+        let meanwhile = self.fs.plan().meanwhile.take();
+        if let Some(Meanwhile(act)) = meanwhile {
+            act();
+        }
+        synced
     }
 
     fn sync_all(&self) -> io::Result<()> {
