@@ -147,7 +147,7 @@ impl PartitionDetail {
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
-fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let heads = heads.iter().map(|head| (*head).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -168,7 +168,8 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_text(&(json + "\n"))
 }
 
-fn print_text(text: &str) -> Result<(), Failure> {
+/// Prints text as it is.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }

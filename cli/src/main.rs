@@ -8,6 +8,7 @@ mod describe;
 mod failure;
 mod format;
 mod json;
+mod migrate;
 mod moment;
 mod open;
 mod produce;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Consume(args) => Box::pin(consume::run(args, output)).await,
             Command::Topics(args) => describe::topics(&args, output).await,
             Command::Describe(args) => describe::describe(&args, output).await,
+            Command::Migrate(args) => Box::pin(migrate::run(args, output)).await,
         }
     });
     // A thread may still wait for input that nobody needs any more.

@@ -7,5 +7,6 @@ mod consume;
 mod follow;
 mod json;
 mod kafka;
+mod migrate;
 mod round_trip;
 mod run;
