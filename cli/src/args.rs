@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use msglog::{Compression, Durability, Msn, StoreUrl, Timestamp, TopicName};
+use futures::FutureExt;
+use msglog::{Access, Compression, Durability, Msn, StoreUrl, Timestamp, TopicName};
 
 use crate::format::RecordFormat;
 use crate::moment::Moment;
@@ -16,6 +17,7 @@ Exit codes:
   3    not found: store, topic, partition or MSN
   4    locked by another process, fenced, or refused
   5    repair: there is something to repair, and nothing was changed
+  6    conflict: the destination of migrate holds something else
   64   the command cannot be understood
   130  produce was stopped by SIGINT: what was read is acked and the log closed
   143  as 130, by SIGTERM";
@@ -81,6 +83,9 @@ pub(crate) struct Repair {
     /// Where the store is copied to before anything is changed; must not exist
     #[arg(long, value_name = "FOLDER")]
     pub(crate) backup: Option<PathBuf>,
+    /// Copy a store into another one; after an interruption run it again
+    #[command(after_help = EXIT_CODES)]
+    Migrate(Migrate),
 }
 
 #[derive(Args, Debug)]
@@ -182,6 +187,36 @@ pub(crate) struct Describe {
     pub(crate) topic: TopicName,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Migrate {
+    /// The store to copy, e.g. fs:///var/lib/orders; never changed, may have a writer
+    #[arg(value_name = "SRC", value_parser = store_url)]
+    pub(crate) source: String,
+    /// The store to copy into; created when there is none, refused when it holds something else
+    #[arg(value_name = "DST", value_parser = store_url)]
+    pub(crate) destination: String,
+    /// Compare everything: what is there before writing, and both sides at the end
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Only this topic and its commits; can be given several times [default: everything]
+    #[arg(long = "topic", value_name = "NAME", value_parser = topic_name)]
+    pub(crate) topics: Vec<TopicName>,
+    /// What to do about MSNs that the source has lost: refuse, or keep them as batches without
+    /// records, so that all others keep their MSNs
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) holes: Holes,
+}
+
+/// What becomes of MSNs that the source has lost.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Holes {
+    /// It is an error that names them
+    #[default]
+    Refuse,
+    /// A batch without records stands for them
+    Keep,
+}
+
 /// What a line of input is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(crate) enum LineFormat {
@@ -228,8 +263,11 @@ fn store_url(text: &str) -> Result<String, String> {
     if registry.schemes().any(|scheme| scheme == url.scheme()) {
         return Ok(text.to_owned());
     }
-    let known: Vec<_> = registry.schemes().collect();
-    Err(format!("unknown scheme `{}` (known: {})", url.scheme(), known.join(", ")))
+    // A scheme that is not registered is answered at once, naming the cargo feature if there is one.
+    match registry.open(text, Access::Read).now_or_never() {
+        Some(Err(error)) => Err(error.context().to_owned()),
+        _ => Err(format!("unknown scheme `{}`", url.scheme())),
+    }
 }
 
 fn topic_name(text: &str) -> Result<TopicName, String> {

@@ -16,6 +16,8 @@ const EXIT_NOT_FOUND: u8 = 3;
 const EXIT_REFUSED: u8 = 4;
 /// There is something to repair, and nothing was changed.
 pub(crate) const EXIT_TO_REPAIR: u8 = 5;
+/// What is there is not what was expected: the destination of `migrate` holds something else.
+const EXIT_CONFLICT: u8 = 6;
 /// The command cannot be understood.
 pub(crate) const EXIT_USAGE: u8 = 64;
 
@@ -28,6 +30,8 @@ pub(crate) enum Failure {
     NotFound(String),
     /// Stored bytes are damaged.
     Corrupt(String),
+    /// What is there is something else.
+    Conflict(String),
     /// What was read cannot be taken.
     Input(String),
     /// Reading or writing a file or a stream of this process failed.
@@ -53,6 +57,7 @@ impl Failure {
             Self::Usage(_) => EXIT_USAGE,
             Self::NotFound(_) => EXIT_NOT_FOUND,
             Self::Corrupt(_) => EXIT_CORRUPT,
+            Self::Conflict(_) => EXIT_CONFLICT,
             Self::Input(_) | Self::Io { .. } | Self::Output(_) => EXIT_ERROR,
             Self::Log(error) => exit_code_of(error),
         }
@@ -61,6 +66,7 @@ impl Failure {
 
 fn exit_code_of(error: &msglog::Error) -> u8 {
     match error.kind() {
+        ErrorKind::Conflict => EXIT_CONFLICT,
         ErrorKind::Corrupt => EXIT_CORRUPT,
         ErrorKind::NotFound => EXIT_NOT_FOUND,
         ErrorKind::Fenced | ErrorKind::Locked | ErrorKind::Refused => EXIT_REFUSED,
@@ -91,6 +97,7 @@ impl fmt::Display for Failure {
             Self::Usage(what) | Self::NotFound(what) | Self::Corrupt(what) | Self::Input(what) => {
                 what.clone()
             }
+            Self::Conflict(what) => format!("conflict: {what}"),
             Self::Io { context, cause } => format!("{context}: {cause}"),
             Self::Output(cause) => format!("write standard output: {cause}"),
             Self::Log(error) => {
@@ -115,6 +122,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_documented_exit_code() {
         let code = |kind| Failure::Log(Error::new(kind, "x")).exit_code();
+        assert_eq!(code(ErrorKind::Conflict), 5);
         assert_eq!(code(ErrorKind::Corrupt), 2);
         assert_eq!(code(ErrorKind::NotFound), 3);
         assert_eq!(code(ErrorKind::Locked), 4);

@@ -8,6 +8,7 @@ mod describe;
 mod failure;
 mod format;
 mod json;
+mod migrate;
 mod moment;
 mod open;
 mod produce;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Describe(args) => describe::describe(&args, output).await,
             Command::Verify(args) => repair::verify(&args, output),
             Command::Repair(args) => repair::repair(&args, output).await,
+            Command::Migrate(args) => Box::pin(migrate::run(args, output)).await,
         }
     });
     // A thread may still wait for input that nobody needs any more.

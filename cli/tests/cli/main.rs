@@ -7,6 +7,7 @@ mod consume;
 mod follow;
 mod json;
 mod kafka;
+mod migrate;
 mod repair;
 mod round_trip;
 mod run;
