@@ -35,7 +35,9 @@ acked=$(wc -l <"$folder.acks")
 lines >"$folder.there" || fail "reading does not go on"
 there=$(wc -l <"$folder.there")
 [ "$there" -ge "$acked" ] || fail "$acked were acked, $there are there"
-head -n "$there" /tmp/full-disk-$$ | cmp -s - "$folder.there" || fail "what is there is no prefix"
+# Behind a refused append, one that was already under way may be taken: only what is acked compares.
+head -n "$acked" "$folder.there" >"$folder.first"
+head -n "$acked" /tmp/full-disk-$$ | cmp -s - "$folder.first" || fail "what was acked is not there"
 echo "full after $acked acked records: storage full, $there there and read, none torn"
 
 # Even with the last byte taken by another, what is there is read, and no append is half there.

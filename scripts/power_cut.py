@@ -250,7 +250,8 @@ def run(kind, options, binary, rng):
         if device and device.mounted:
             device.unmount()
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{kind}, {options.peer} at {options.durability}: {options.rounds} power cuts, "
+    level = f"at {options.durability}" if options.peer == "msglog" else "(never syncs)"
+    print(f"{kind}, {options.peer} {level}: {options.rounds} power cuts, "
           f"{acked} acked before them, {lost} of these lost in {rounds_with_loss} cuts, "
           f"{altered} cuts left something else than a prefix, {found} records found, "
           f"{time.monotonic() - started:.0f} s", flush=True)

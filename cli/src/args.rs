@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Cut what is torn and make known what is lost; only says so unless told to apply it
     #[command(after_help = EXIT_CODES)]
     Repair(Repair),
+    /// Copy a store into another one; after an interruption run it again
+    #[command(after_help = EXIT_CODES)]
+    Migrate(Migrate),
 }
 
 #[derive(Args, Debug)]
@@ -83,9 +86,6 @@ pub(crate) struct Repair {
     /// Where the store is copied to before anything is changed; must not exist
     #[arg(long, value_name = "FOLDER")]
     pub(crate) backup: Option<PathBuf>,
-    /// Copy a store into another one; after an interruption run it again
-    #[command(after_help = EXIT_CODES)]
-    Migrate(Migrate),
 }
 
 #[derive(Args, Debug)]

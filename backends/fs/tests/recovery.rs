@@ -210,3 +210,24 @@ async fn file_of_garbage_under_the_name_of_a_segment_costs_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn segment_within_another_one_is_put_aside() {
+    for (count, checkpoint) in [(5, true), (5, false), (30, false)] {
+        let mut image = log_of(&vec![true; count], SEGMENT_BYTES).await;
+        let paths = image.segments();
+        let copied = image.batches(&paths[0])[2].0.start..image.batches(&paths[0])[3].0.end;
+        let bytes = image.bytes(&paths[0])[copied].to_vec();
+        image.0.insert("/store/orders-0/00000000000000000002.log".into(), bytes);
+        let image = if checkpoint { image } else { image.without(&["checkpoint"]) };
+        let opened = Opened::from(&image).await;
+        let all: Vec<_> = (0..count as u64).collect();
+        opened.check(all.clone(), &[]).await;
+        for from in 0..count as u64 {
+            let found = msns_of(&read_from(&opened.partition, from, 1).await);
+            assert_eq!(found, (from..count as u64).collect::<Vec<_>>());
+        }
+        assert_eq!(Image::of(&opened.fs).segments(), paths);
+        opened.check_goes_on(all, &[]).await;
+    }
+}

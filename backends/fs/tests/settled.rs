@@ -83,7 +83,13 @@ async fn segment_whose_name_was_made_by_a_process_that_died_is_durable() {
         let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
         append_synced(&partition, 2).await;
         drop((store, partition));
-        stays(&fs).await;
+        for seed in 0..40 {
+            let fs = fs.fork();
+            fs.crash(seed);
+            let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+            let found = msns(&partition).await;
+            assert_eq!(found, (0..10).collect::<Vec<_>>(), "seed {seed}, {clean}");
+        }
     }
 }
 
