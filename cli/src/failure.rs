@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn every_kind_has_the_documented_exit_code() {
         let code = |kind| Failure::Log(Error::new(kind, "x")).exit_code();
-        assert_eq!(code(ErrorKind::Conflict), 5);
+        assert_eq!(code(ErrorKind::Conflict), 6);
         assert_eq!(code(ErrorKind::Corrupt), 2);
         assert_eq!(code(ErrorKind::NotFound), 3);
         assert_eq!(code(ErrorKind::Locked), 4);

@@ -259,7 +259,8 @@ impl MessageStore for FsStore {
         capabilities.tail_signal = TailSignal::Poll;
         capabilities.truncate = true;
         capabilities.find = true;
-        capabilities.calls_block = true;
+        // Without a thread of its own a store is to repeat exactly, and so keeps to the caller's.
+        capabilities.calls_block = self.shared.options().background;
         let batch_bytes_max = self.shared.options().batch_bytes_max();
         capabilities.batch_bytes_max = usize::try_from(batch_bytes_max).unwrap_or(usize::MAX);
         capabilities.document_bytes_max = DOCUMENT_BYTES_MAX;

@@ -38,16 +38,16 @@ fn destination_that_holds_something_else_is_left_untouched() {
     let source = thousand();
     let other_records = Place::new();
     other_records.produce(&["lines"], b"not\nthe\nsame\n");
-    check_refused(&source, &other_records, &[], 5, "lines-0 differs from MSN 0");
+    check_refused(&source, &other_records, &[], 6, "lines-0 differs from MSN 0");
     let longer = thousand();
     longer.produce(&["lines"], b"one more\n");
-    check_refused(&source, &longer, &[], 5, "0..1001");
+    check_refused(&source, &longer, &[], 6, "0..1001");
     let other_topic = Place::new();
     other_topic.produce(&["else"], b"a\n");
-    check_refused(&source, &other_topic, &[], 5, "else-0, which the source has not");
+    check_refused(&source, &other_topic, &[], 6, "else-0, which the source has not");
     let other_config = Place::new();
     other_config.produce(&["lines", "--compression", "lz4"], b"");
-    check_refused(&source, &other_config, &[], 5, "topics/lines");
+    check_refused(&source, &other_config, &[], 6, "topics/lines");
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn verify_finds_a_planted_difference_before_anything_is_written() {
     let (source, destination) = (thousand(), Place::new());
     copy_changed(&source, &destination, planted).await;
     source.produce(&["lines"], b"one more\n");
-    check_refused(&source, &destination, &["--verify"], 5, "lines-0 differs from MSN 505");
+    check_refused(&source, &destination, &["--verify"], 6, "lines-0 differs from MSN 505");
     let same = Place::new();
     copy_changed(&source, &same, |batch| batch).await;
     migrate(&source.url(), &same.url(), &["--verify"]).success();
