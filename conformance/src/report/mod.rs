@@ -112,9 +112,16 @@ pub fn records_folder() -> PathBuf {
         return folder.into();
     }
     let executable = std::env::current_exe().unwrap_or_default();
-    // target/<profile>/deps/<test> and target/<profile>/<binary>, also with a target triple.
-    let found = executable.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    found.unwrap_or(Path::new("target")).join("msglog-conformance")
+    target_folder(&executable).unwrap_or(Path::new("target")).join("msglog-conformance")
+}
+
+/// Cargo's target folder: above `<profile>/deps/<test>` and `<profile>/<binary>`, also with a
+/// target triple. Its tag is only there where cargo made the folder; its cache always is.
+fn target_folder(executable: &Path) -> Option<&Path> {
+    let is_target = |folder: &&Path| {
+        [".rustc_info.json", "CACHEDIR.TAG"].iter().any(|name| folder.join(name).exists())
+    };
+    executable.ancestors().find(is_target)
 }
 
 /// The records of every backend, by name and then by `group/case`.
@@ -156,4 +163,23 @@ fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_folder_is_known_by_tag_or_cache() -> io::Result<()> {
+        for mark in [".rustc_info.json", "CACHEDIR.TAG"] {
+            let root = tempfile::tempdir()?;
+            let target = root.path().join("target");
+            fs::create_dir_all(target.join("debug/deps"))?;
+            let test = target.join("debug/deps/a-test");
+            assert_eq!(target_folder(&test), None);
+            fs::write(target.join(mark), "")?;
+            assert_eq!(target_folder(&test), Some(target.as_path()));
+        }
+        Ok(())
+    }
 }
