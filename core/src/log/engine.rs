@@ -24,6 +24,9 @@ use crate::{
 /// The folder of documents that hold the topics' configurations.
 const TOPIC_DOCUMENTS: &str = "topics/";
 
+/// How often a change of a configuration is tried again when another one came between.
+const CONFIGURE_TRIES_MAX: usize = 100;
+
 /// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
@@ -85,6 +88,25 @@ impl Log {
         }
     }
 
+    /// Changes a topic's configuration: `change` gets the present one.
+    ///
+    /// Durable when it returns, and in force for what is appended from then on; what is stored stays
+    /// as it is. The number of partitions may grow: keyed messages then go to other partitions than
+    /// before. Another process follows when it opens the log anew.
+    ///
+    /// `change` is called again when another change came between. Answers the new configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::configure_topic`].
+    pub async fn configure(
+        &self,
+        topic: impl AsRef<str>,
+        change: impl FnMut(&mut TopicConfig) + Send,
+    ) -> Result<TopicConfig> {
+        self.inner.configure(&TopicName::parse(topic)?, change).await
+    }
+
     /// What the store is and where, without secrets.
     pub fn store_info(&self) -> StoreInfo {
         self.inner.store.info()
@@ -124,6 +146,10 @@ impl MsgLog for Log {
 
     async fn topics(&self) -> Result<Vec<TopicName>> {
         self.inner.names().await
+    }
+
+    async fn configure_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()> {
+        self.inner.configure(topic, |present| present.clone_from(&config)).await.map(drop)
     }
 
     async fn describe(&self, topic: &TopicName) -> Result<TopicDescription> {
@@ -204,15 +230,13 @@ impl Inner {
             return Ok(topic);
         }
         match self.load_config(name).await? {
-            Some(config) => self.open_partitions(name, config).await,
-            None => Err(Error::new(ErrorKind::NotFound, format!("no topic `{name}`"))),
+            Some((config, _)) => self.open_partitions(name, config).await,
+            None => Err(not_found(name)),
         }
     }
 
     async fn create(&self, name: &TopicName, config: &TopicConfig) -> Result<Topic> {
-        if self.options.access == Access::Read {
-            return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
-        }
+        self.check_writable()?;
         config.check()?;
         self.check_level(config)?;
         let closed = self.closed.lock().await;
@@ -220,25 +244,48 @@ impl Inner {
         if self.load_config(name).await?.is_some() {
             return Err(already_exists(name));
         }
-        let json = serde_json::to_vec(config).map_err(|cause| {
-            Error::new(ErrorKind::Invalid, "topic configuration cannot be written")
-                .with_source(cause)
-        })?;
-        let saved = self.store.save(&topic_key(name)?, Bytes::from(json), Expected::Absent).await;
-        match saved {
+        match self.save_config(name, config, Expected::Absent).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return Err(already_exists(name)),
             saved => saved?,
-        };
+        }
         self.open_partitions(name, config.clone()).await
     }
 
-    async fn delete(&self, name: &TopicName) -> Result<bool> {
-        if self.options.access == Access::Read {
-            return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
-        }
+    async fn configure(
+        &self,
+        name: &TopicName,
+        mut change: impl FnMut(&mut TopicConfig) + Send,
+    ) -> Result<TopicConfig> {
+        self.check_writable()?;
+        let topic = self.existing(name).await?;
         let closed = self.closed.lock().await;
         check_not_closed(*closed)?;
-        let Some(config) = self.load_config(name).await? else { return Ok(false) };
+        for _ in 0..CONFIGURE_TRIES_MAX {
+            let Some((present, expected)) = self.load_config(name).await? else {
+                return Err(not_found(name));
+            };
+            let mut config = present.clone();
+            change(&mut config);
+            config.check()?;
+            self.check_level(&config)?;
+            check_growth(&present, &config)?;
+            match self.save_config(name, &config, expected).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => continue,
+                saved => saved?,
+            }
+            let added = self.start_partitions(name, &config, topic.partition_count()).await?;
+            topic.take_up(config.clone(), added);
+            return Ok(config);
+        }
+        let why = format!("topic `{name}` was configured by others {CONFIGURE_TRIES_MAX} times");
+        Err(Error::new(ErrorKind::Unavailable, why))
+    }
+
+    async fn delete(&self, name: &TopicName) -> Result<bool> {
+        self.check_writable()?;
+        let closed = self.closed.lock().await;
+        check_not_closed(*closed)?;
+        let Some((config, _)) = self.load_config(name).await? else { return Ok(false) };
         let open = {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
             topics.remove(name)
@@ -270,12 +317,13 @@ impl Inner {
     }
 
     /// The stored configuration; for partitions without one, e.g. Kafka's own, the default.
-    async fn load_config(&self, name: &TopicName) -> Result<Option<TopicConfig>> {
+    async fn load_config(&self, name: &TopicName) -> Result<Option<(TopicConfig, Expected)>> {
         let Some(document) = self.store.load(&topic_key(name)?).await? else {
             let partitions = self.store.partitions().await?;
             let last = partitions.iter().rfind(|partition| partition.topic == *name);
             return Ok(last.map(|last| {
-                TopicConfig::default().with_partitions(last.partition.saturating_add(1))
+                let partitions = last.partition.saturating_add(1);
+                (TopicConfig::default().with_partitions(partitions), Expected::Absent)
             }));
         };
         let config: TopicConfig = serde_json::from_slice(&document.value).map_err(|cause| {
@@ -283,7 +331,20 @@ impl Inner {
             Error::new(ErrorKind::Corrupt, what).with_source(cause)
         })?;
         config.check().map_err(|error| error.within(format_args!("topic `{name}`")))?;
-        Ok(Some(config))
+        Ok(Some((config, Expected::Version(document.version))))
+    }
+
+    async fn save_config(
+        &self,
+        name: &TopicName,
+        config: &TopicConfig,
+        expected: Expected,
+    ) -> Result<()> {
+        let json = serde_json::to_vec(config).map_err(|cause| {
+            Error::new(ErrorKind::Invalid, "topic configuration cannot be written")
+                .with_source(cause)
+        })?;
+        self.store.save(&topic_key(name)?, Bytes::from(json), expected).await.map(drop)
     }
 
     /// Opens a topic's partitions and keeps it. Called with `closed` held.
@@ -294,8 +355,22 @@ impl Inner {
             return Err(Error::new(ErrorKind::TooLarge, why));
         }
         self.check_level(&config)?;
+        let partitions = self.start_partitions(name, &config, 0).await?;
+        let topic = Topic::new(name.clone(), config, partitions, self.store.clone());
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        topics.insert(name.clone(), topic.clone());
+        Ok(topic)
+    }
+
+    /// Opens and starts the partitions of a topic from this number on.
+    async fn start_partitions(
+        &self,
+        name: &TopicName,
+        config: &TopicConfig,
+        from: u32,
+    ) -> Result<Vec<Arc<Partition>>> {
         let mut partitions = Vec::new();
-        for number in 0..config.partitions {
+        for number in from..config.partitions {
             let partition = TopicPartition::new(name.clone(), number);
             let options = match self.options.access {
                 Access::Read => OpenOptions::existing(),
@@ -304,12 +379,9 @@ impl Inner {
             let store = self.store.open(&partition, options).await;
             let store = store.map_err(|error| error.within(format_args!("open `{partition}`")))?;
             let options = &self.options;
-            partitions.push(Partition::start(partition, store, options, &config, &self.shared));
+            partitions.push(Partition::start(partition, store, options, config, &self.shared));
         }
-        let topic = Topic::new(name.clone(), config, partitions, self.store.clone());
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        topics.insert(name.clone(), topic.clone());
-        Ok(topic)
+        Ok(partitions)
     }
 
     fn open_topic(&self, name: &TopicName) -> Option<Topic> {
@@ -318,6 +390,13 @@ impl Inner {
 
     fn open_topics(&self) -> Vec<Topic> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.options.access == Access::Read {
+            return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
+        }
+        Ok(())
     }
 
     fn check_level(&self, config: &TopicConfig) -> Result<()> {
@@ -348,6 +427,20 @@ impl Inner {
 
 fn topic_key(name: &TopicName) -> Result<DocumentKey> {
     DocumentKey::parse(format!("{TOPIC_DOCUMENTS}{name}"))
+}
+
+fn not_found(name: &TopicName) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no topic `{name}`"))
+}
+
+/// Partitions are never taken away: their records would be lost.
+fn check_growth(present: &TopicConfig, config: &TopicConfig) -> Result<()> {
+    if config.partitions < present.partitions {
+        let (from, to) = (present.partitions, config.partitions);
+        let why = format!("{from} partitions cannot become {to}: their number only grows");
+        return Err(Error::new(ErrorKind::Invalid, why));
+    }
+    Ok(())
 }
 
 fn already_exists(name: &TopicName) -> Error {

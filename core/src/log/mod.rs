@@ -71,6 +71,17 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     /// The topics there are, sorted.
     async fn topics(&self) -> Result<Vec<TopicName>>;
 
+    /// Replaces a topic's configuration; durable when it returns, and in force for what is appended
+    /// from then on. The number of partitions may only grow.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such topic;
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a configuration that cannot be, or with fewer
+    /// partitions; [`Unsupported`](crate::ErrorKind::Unsupported) for one that the store cannot
+    /// keep; [`ReadOnly`](crate::ErrorKind::ReadOnly).
+    async fn configure_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()>;
+
     /// A topic's configuration, and what each of its partitions holds.
     ///
     /// # Errors

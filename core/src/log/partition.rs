@@ -10,9 +10,9 @@ use super::ack::{Ack, Appended};
 use super::appender;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
-use super::queue::{Accepted, Batches, Built, Group, Queue, ack_at, closed};
+use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
-use crate::batch::{BatchBuilder, BatchOptions, HEADER_BYTES};
+use crate::batch::{BatchBuilder, HEADER_BYTES};
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
@@ -36,8 +36,6 @@ pub(super) struct Partition {
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
     pub(super) store_blocks: bool,
-    level: Durability,
-    batch_options: BatchOptions,
     batch_bytes_max: usize,
     in_flight: Arc<Semaphore>,
     queue: Arc<Queue>,
@@ -57,7 +55,7 @@ impl Partition {
         shared: &Shared,
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
-        let batch_options = config.batch_options();
+        let settings = settings(config, options);
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
@@ -65,11 +63,9 @@ impl Partition {
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
-            level: config.durability.unwrap_or(options.durability),
-            batch_options,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, batch_options, batch_bytes_max)),
+            queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             appender: Mutex::new(None),
@@ -83,15 +79,19 @@ impl Partition {
         partition
     }
 
+    /// Takes up another configuration of its topic, for what is appended from now on.
+    pub(super) fn configure(&self, config: &TopicConfig) {
+        self.queue.configure(settings(config, &self.options));
+    }
+
     pub(super) async fn append(
         &self,
         message: &Message,
         level: Option<Durability>,
     ) -> Result<Appended> {
-        let level = level.unwrap_or(self.level);
         let accepted = self.accept(message, level).await?;
         self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
     /// As [`append`](Self::append), and writes on this thread unless another is at it.
@@ -100,10 +100,9 @@ impl Partition {
         message: &Message,
         level: Option<Durability>,
     ) -> Result<Appended> {
-        let level = level.unwrap_or(self.level);
         let accepted = self.accept(message, level).await?;
         self.write_here().await;
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
     pub(super) async fn append_batch(
@@ -120,14 +119,13 @@ impl Partition {
         }
         let admitted = self.admit(bytes).await?;
         let built = self.build(messages, bytes)?;
-        let level = level.unwrap_or(self.level);
         let accepted = self.queue.push_batch(built, level, admitted)?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
-    async fn accept(&self, message: &Message, level: Durability) -> Result<Accepted> {
+    async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
         self.check_writable()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
         self.check_message(bytes)?;
@@ -145,15 +143,15 @@ impl Partition {
         Ok(accepted)
     }
 
-    fn appended(&self, accepted: Accepted, level: Durability) -> Appended {
-        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
+    fn appended(&self, accepted: Accepted) -> Appended {
+        let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
         Appended::new(self.name.partition, ack)
     }
 
     fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
         let now = self.options.clock.now();
         let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
-        let mut builder = BatchBuilder::with_buffer(buffer, self.batch_options);
+        let mut builder = BatchBuilder::with_buffer(buffer, self.queue.settings().batch_options);
         for message in messages {
             builder.push(message, now)?;
         }
@@ -212,7 +210,7 @@ impl Partition {
             self.fail(&error);
             return Err(error);
         }
-        let synced = group.wants_sync() || self.level == Durability::Sync;
+        let synced = group.wants_sync();
         // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
         if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
@@ -370,6 +368,11 @@ impl Drop for Partition {
         // Wakes the appender, which finds its partition gone and answers whoever still waits.
         self.queue.end(closed());
     }
+}
+
+fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
+    let level = config.durability.unwrap_or(options.durability);
+    Settings { level, batch_options: config.batch_options() }
 }
 
 /// What a turn of the appender has done.

@@ -1,7 +1,7 @@
 //! A topic of an open log, with the conveniences of appending and reading.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
@@ -22,11 +22,41 @@ pub struct Topic {
 #[derive(Debug)]
 struct Inner {
     name: TopicName,
-    config: TopicConfig,
-    partitions: Vec<Arc<Partition>>,
+    config: RwLock<Arc<TopicConfig>>,
+    partitions: Generation,
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
+}
+
+/// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
+/// lock.
+#[derive(Debug)]
+struct Generation {
+    partitions: Vec<Arc<Partition>>,
+    next: OnceLock<Box<Generation>>,
+}
+
+impl Generation {
+    fn of(partitions: Vec<Arc<Partition>>) -> Self {
+        Self { partitions, next: OnceLock::new() }
+    }
+
+    fn newest(&self) -> &Self {
+        let mut newest = self;
+        while let Some(next) = newest.next.get() {
+            newest = next;
+        }
+        newest
+    }
+
+    /// Called by one at a time.
+    fn add(&self, added: Vec<Arc<Partition>>) {
+        let newest = self.newest();
+        let partitions = newest.partitions.iter().cloned().chain(added).collect();
+        let lost = newest.next.set(Box::new(Self::of(partitions)));
+        assert!(lost.is_ok(), "a topic grew from two places at a time");
+    }
 }
 
 impl Topic {
@@ -36,8 +66,20 @@ impl Topic {
         partitions: Vec<Arc<Partition>>,
         store: Arc<dyn MessageStore>,
     ) -> Self {
-        let turn = AtomicU32::new(0);
+        let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
+        let partitions = Generation::of(partitions);
         Self { inner: Arc::new(Inner { name, config, partitions, turn, store }) }
+    }
+
+    /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
+    pub(super) fn take_up(&self, config: TopicConfig, added: Vec<Arc<Partition>>) {
+        for partition in self.partitions() {
+            partition.configure(&config);
+        }
+        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        if !added.is_empty() {
+            self.inner.partitions.add(added);
+        }
     }
 
     /// Its name.
@@ -45,14 +87,15 @@ impl Topic {
         &self.inner.name
     }
 
-    /// How it was configured.
-    pub fn config(&self) -> &TopicConfig {
-        &self.inner.config
+    /// How it is configured now; see [`Log::configure`](super::Log::configure).
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.inner.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many partitions it has.
     pub fn partition_count(&self) -> u32 {
-        self.inner.config.partitions
+        // Within u32: a configuration has at most so many.
+        u32::try_from(self.partitions().len()).unwrap_or(u32::MAX)
     }
 
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
@@ -210,8 +253,8 @@ impl Topic {
     ///
     /// Whatever the store answers.
     pub async fn describe(&self) -> Result<TopicDescription> {
-        let mut partitions = Vec::with_capacity(self.inner.partitions.len());
-        for partition in &self.inner.partitions {
+        let mut partitions = Vec::with_capacity(self.partitions().len());
+        for partition in self.partitions() {
             partitions.push(PartitionDescription {
                 partition: partition.name.partition,
                 bounds: partition.fresh_bounds().await?,
@@ -219,18 +262,18 @@ impl Topic {
                 holes: partition.store.holes(),
             });
         }
-        let (topic, config) = (self.inner.name.clone(), self.inner.config.clone());
+        let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
     }
 
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {
-        &self.inner.partitions
+        &self.inner.partitions.newest().partitions
     }
 
     pub(super) fn partition(&self, number: u32) -> Result<&Arc<Partition>> {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
-        self.inner.partitions.get(place).ok_or_else(|| {
-            let (name, count) = (&self.inner.name, self.inner.config.partitions);
+        self.partitions().get(place).ok_or_else(|| {
+            let (name, count) = (&self.inner.name, self.partition_count());
             let why = format!("topic `{name}` has {count} partitions, no partition {number}");
             Error::new(ErrorKind::Invalid, why)
         })
