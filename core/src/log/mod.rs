@@ -33,6 +33,7 @@ mod read;
 mod stats;
 mod subscription;
 mod topic;
+mod topics;
 
 use std::fmt::Debug;
 use std::ops::Range;
