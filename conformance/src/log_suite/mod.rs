@@ -7,6 +7,7 @@ pub mod crash;
 pub mod reads;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -21,6 +22,7 @@ pub const GROUPS: &[&[Case]] = &[
     tails::CASES,
     consumers::CASES,
     topics::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
 ];

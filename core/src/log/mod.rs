@@ -34,6 +34,7 @@ mod stats;
 mod subscription;
 mod topic;
 mod topics;
+mod typed;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -49,6 +50,7 @@ pub use self::read::{BatchPage, Page};
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
+pub use self::typed::{Decoded, TypedPage, TypedRecord, TypedSubscription, TypedTopic};
 use crate::store::{Bounds, ReadLimit, Usage};
 use crate::{ConsumerName, Message, Msn, Result, TopicName, TopicPartition};
 

@@ -11,7 +11,7 @@ use super::{
     Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName};
+use crate::{Clock, ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -264,6 +264,11 @@ impl Topic {
         }
         let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
+    }
+
+    /// The log's clock.
+    pub(super) fn clock(&self) -> Option<&dyn Clock> {
+        self.partitions().first().map(|partition| partition.options.clock.as_ref())
     }
 
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {
