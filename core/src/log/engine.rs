@@ -18,7 +18,8 @@ use crate::store::{
     StoreInfo, Survives,
 };
 use crate::{
-    ConsumerName, Durability, Error, ErrorKind, Message, Msn, Result, TopicName, TopicPartition,
+    ConsumerName, Durability, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName,
+    TopicPartition,
 };
 
 /// The folder of documents that hold the topics' configurations.
@@ -154,6 +155,10 @@ impl MsgLog for Log {
 
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription> {
         Ok(Subscription::new(self.partition(partition).await?, from))
+    }
+
+    async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn> {
+        self.partition(partition).await?.find(timestamp).await
     }
 
     async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {
