@@ -4,6 +4,7 @@ pub mod appends;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
 pub mod find;
 pub mod reads;
 pub mod tails;
@@ -25,6 +26,7 @@ pub const GROUPS: &[&[Case]] = &[
     topics::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.
