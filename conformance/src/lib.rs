@@ -35,6 +35,7 @@ pub mod snapshot;
 pub mod store_suite;
 mod suite;
 pub mod verdict;
+pub mod wrap;
 
 pub use crate::backend::{Backend, Fault, Faults, Fixture, Instance, Provision, from_fn};
 pub use crate::case::{Case, Need};

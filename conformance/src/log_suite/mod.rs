@@ -4,6 +4,8 @@ pub mod appends;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
+pub mod find;
 pub mod reads;
 pub mod tails;
 pub mod topics;
@@ -19,12 +21,14 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
+    find::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,
     typed::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.

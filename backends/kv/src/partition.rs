@@ -7,41 +7,41 @@ use async_trait::async_trait;
 use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
-use crate::database::Database;
 use crate::sequence::Sequence;
-use crate::{BATCH_BYTES_MAX, Session};
+use crate::session::Session;
+use crate::{BATCH_BYTES_MAX, Database};
 
 #[derive(Debug)]
-pub(crate) struct RocksDbPartition {
-    pub(crate) session: Arc<Session>,
-    pub(crate) sequence: Arc<Sequence>,
+pub(crate) struct Partition<D: Database> {
+    pub(crate) session: Arc<Session<D>>,
+    pub(crate) sequence: Arc<Sequence<D>>,
 }
 
-impl RocksDbPartition {
+impl<D: Database> Partition<D> {
     async fn read_with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Sequence, &Database) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Sequence<D>, &D) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let sequence = Arc::clone(&self.sequence);
         self.session
-            .run(move |engine| {
+            .run(move |opening| {
                 sequence.check_there()?;
-                work(&sequence, engine.database())
+                work(&sequence, &opening.database)
             })
             .await
     }
 
     async fn write_with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Sequence, &Database) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Sequence<D>, &D) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let sequence = Arc::clone(&self.sequence);
-        self.session.run_writing(move |engine| work(&sequence, engine.database())).await
+        self.session.run_writing(move |opening| work(&sequence, &opening.database)).await
     }
 }
 
 #[async_trait]
-impl PartitionStore for RocksDbPartition {
+impl<D: Database> PartitionStore for Partition<D> {
     fn bounds(&self) -> Bounds {
         self.sequence.bounds()
     }
@@ -49,9 +49,9 @@ impl PartitionStore for RocksDbPartition {
     async fn refresh(&self) -> Result<Bounds> {
         let sequence = Arc::clone(&self.sequence);
         self.session
-            .run(move |engine| {
-                if engine.is_follower() {
-                    return sequence.refresh(engine.database());
+            .run(move |opening| {
+                if opening.is_follower() {
+                    return sequence.refresh(&opening.database);
                 }
                 sequence.check_there()?;
                 Ok(sequence.bounds())
