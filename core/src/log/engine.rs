@@ -18,7 +18,7 @@ use crate::{
 /// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
-/// [`Durability::Sync`]; appends that wait then are answered with
+/// [`Durability::Sync`](crate::Durability::Sync); appends that wait then are answered with
 /// [`Closed`](ErrorKind::Closed).
 #[derive(Clone, Debug)]
 pub struct Log {
