@@ -16,7 +16,7 @@ pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use crate::durability::Durability;
 pub use crate::error::{Effect, Error, ErrorKind, Result};
 pub use crate::log::{
-    Ack, AppendOptions, Appended, Consumer, Log, LogBuilder, MsgLog, Page, Subscription, Topic,
+    Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page, Subscription, Topic,
     TopicConfig,
 };
 pub use crate::msn::Msn;

@@ -22,10 +22,12 @@
 mod ack;
 mod appender;
 mod buffers;
+mod compaction;
 mod config;
 mod consumer;
 mod engine;
 mod in_flight;
+mod latest;
 mod partition;
 mod partitioner;
 mod queue;
@@ -41,6 +43,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
