@@ -22,11 +22,13 @@
 mod ack;
 mod appender;
 mod buffers;
+mod compaction;
 mod config;
 mod consumer;
 mod engine;
 mod find;
 mod in_flight;
+mod latest;
 mod partition;
 mod partitioner;
 mod queue;
@@ -43,6 +45,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
@@ -11,7 +12,9 @@ use super::{
     Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{Clock, ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName};
+use crate::{
+    Clock, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName,
+};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -251,6 +254,70 @@ impl Topic {
     /// [`ReadOnly`](ErrorKind::ReadOnly); and whatever the store answers.
     pub async fn trim(&self, partition: u32, before: Msn) -> Result<Msn> {
         self.partition(partition)?.trim(before).await
+    }
+
+    /// Compacts every partition now, however little is new: of the records that are durable, each
+    /// key keeps the newest one.
+    ///
+    /// Runs on a thread of its own, beside appends and reads, which do not wait for it; see
+    /// [`LogBuilder`](super::LogBuilder) for its memory and its speed. Dropping the future ends it
+    /// soon; whatever is done then stays done.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a topic that is not keyed;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed); and whatever the store
+    /// answers.
+    pub async fn compact(&self) -> Result<Vec<Compacted>> {
+        if self.config().compaction.is_none() {
+            let why =
+                format!("topic `{}` is not compacted: its configuration says so", self.name());
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let mut all = Vec::new();
+        for job in self.compactions(true) {
+            job.partition.check_writable()?;
+            all.push(job.run().await?);
+        }
+        Ok(all)
+    }
+
+    /// The partitions that may have to be compacted.
+    pub(super) fn compactions(&self, forced: bool) -> Vec<Job> {
+        let Some(compaction) = self.config().compaction.clone() else { return Vec::new() };
+        let job = |partition: &Arc<Partition>| Job {
+            partition: partition.clone(),
+            store: self.inner.store.clone(),
+            compaction: compaction.clone(),
+            forced,
+        };
+        self.partitions().iter().map(job).collect()
+    }
+
+    /// The newest record of a key; `None` when it has none, or its newest one is a tombstone.
+    ///
+    /// Sees what readers see. The first call reads the partition and keeps the newest record of
+    /// each key in memory; each further one reads what has come since. Where these records take
+    /// more than [`latest_bytes_max`](super::LogBuilder::latest_bytes_max), every call reads the
+    /// whole partition instead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        let key = key.as_ref();
+        let message = Message::tombstone(bytes::Bytes::copy_from_slice(key));
+        self.latest_in(self.choose(&message), key).await
+    }
+
+    /// As [`latest`](Self::latest), in this partition, for keys that were appended to one of the
+    /// caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest_in(&self, partition: u32, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        self.partition(partition)?.latest(key.as_ref()).await
     }
 
     /// A named reader of this topic, with commits that survive.
