@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::cache::BatchCache;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::partition::{Partition, Shared};
 use super::queue::closed;
@@ -59,6 +60,7 @@ impl Log {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
+            cache: BatchCache::new(cache_bytes(&options, &capabilities)),
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
@@ -103,7 +105,8 @@ impl Log {
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
         let limit = self.inner.options.in_flight_bytes_max;
         let available = self.inner.shared.in_flight.available_permits();
-        LogStats { partitions, in_flight_bytes: limit.saturating_sub(available) }
+        let cache = self.inner.shared.cache.stats();
+        LogStats { partitions, in_flight_bytes: limit.saturating_sub(available), cache }
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {
@@ -349,6 +352,13 @@ impl Inner {
         self.topics.write().unwrap_or_else(PoisonError::into_inner).clear();
         first_error.map_or(store, Err)
     }
+}
+
+/// The budget of the batch cache: none where the store may change behind the log's back, nor where
+/// nothing survives the store, which so is memory itself.
+fn cache_bytes(options: &LogBuilder, capabilities: &Capabilities) -> usize {
+    let pays = options.access == Access::Write && capabilities.sync_survives != Survives::None;
+    if pays { options.cache_bytes } else { 0 }
 }
 
 fn topic_key(name: &TopicName) -> Result<DocumentKey> {

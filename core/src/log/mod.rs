@@ -22,6 +22,8 @@
 mod ack;
 mod appender;
 mod buffers;
+mod cache;
+mod cached_store;
 mod config;
 mod consumer;
 mod engine;
@@ -31,9 +33,11 @@ mod partition;
 mod partitioner;
 mod queue;
 mod read;
+mod single;
 mod stats;
 mod subscription;
 mod topic;
+mod touches;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -41,11 +45,13 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::cache::CacheStats;
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
 pub use self::partitioner::partition_of_key;
 pub use self::read::{BatchPage, Page};
+pub use self::single::Missing;
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;

@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
+use super::cache::{BatchCache, PartitionCache};
+use super::cached_store::CachedStore;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::queue::{Accepted, Batches, Built, Group, Queue, ack_at, closed};
@@ -32,6 +34,7 @@ struct Visible {
 pub(super) struct Partition {
     pub(super) name: TopicPartition,
     pub(super) store: Arc<dyn PartitionStore>,
+    pub(super) cache: Arc<PartitionCache>,
     pub(super) options: Arc<LogBuilder>,
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
@@ -57,11 +60,14 @@ impl Partition {
         shared: &Shared,
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
+        let cache = shared.cache.of_partition();
+        let store = cached(store, &cache, shared);
         let batch_options = config.batch_options();
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
+            cache,
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
@@ -361,6 +367,8 @@ impl Partition {
             }),
         };
         self.visible.send_modify(|visible| visible.live = false);
+        // What is closed may be removed: the store says so to whoever still reads.
+        self.cache.turn_off();
         ended
     }
 }
@@ -370,6 +378,18 @@ impl Drop for Partition {
         // Wakes the appender, which finds its partition gone and answers whoever still waits.
         self.queue.end(closed());
     }
+}
+
+/// The store under the cache, where there is one.
+fn cached(
+    store: Arc<dyn PartitionStore>,
+    cache: &Arc<PartitionCache>,
+    shared: &Shared,
+) -> Arc<dyn PartitionStore> {
+    if shared.cache.is_on() {
+        return Arc::new(CachedStore { inner: store, cache: cache.clone() });
+    }
+    store
 }
 
 /// What a turn of the appender has done.
@@ -390,4 +410,5 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    pub(super) cache: Arc<BatchCache>,
 }
