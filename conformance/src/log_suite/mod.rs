@@ -5,9 +5,11 @@ pub mod closing;
 pub mod consumers;
 pub mod crash;
 pub mod failures;
+pub mod find;
 pub mod reads;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -19,9 +21,11 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
+    find::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
     failures::CASES,
