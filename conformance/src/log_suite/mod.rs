@@ -1,6 +1,7 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
 pub mod appends;
+pub mod cache;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
@@ -22,6 +23,7 @@ pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
     find::CASES,
+    cache::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,

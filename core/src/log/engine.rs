@@ -109,7 +109,8 @@ impl Log {
             .map(|partition| partition.counters.stats(partition.name.clone()))
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
-        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes() }
+        let in_flight_bytes = self.topics.in_flight_bytes();
+        LogStats { partitions, in_flight_bytes, cache: self.topics.cache_stats() }
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {

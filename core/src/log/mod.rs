@@ -22,6 +22,8 @@
 mod ack;
 mod appender;
 mod buffers;
+mod cache;
+mod cached_store;
 mod compaction;
 mod config;
 mod consumer;
@@ -33,10 +35,12 @@ mod partition;
 mod partitioner;
 mod queue;
 mod read;
+mod single;
 mod stats;
 mod subscription;
 mod topic;
 mod topics;
+mod touches;
 mod typed;
 
 use std::fmt::Debug;
@@ -45,12 +49,14 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::cache::CacheStats;
 pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
 pub use self::partitioner::partition_of_key;
 pub use self::read::{BatchPage, Page};
+pub use self::single::Missing;
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;

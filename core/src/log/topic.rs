@@ -9,7 +9,8 @@ use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
+    Appended, BatchSubscription, Consumer, Missing, PartitionDescription, Subscription,
+    TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{
@@ -185,6 +186,34 @@ impl Topic {
     /// [`Closed`](ErrorKind::Closed).
     pub async fn read(&self, partition: u32, from: Msn, limit: ReadLimit) -> Result<Page> {
         self.partition(partition)?.read(from, limit).await
+    }
+
+    /// The record at `msn`; `None` when readers see none there. [`read_many`](Self::read_many) says
+    /// why.
+    ///
+    /// Costs one read of the batch that holds it, unless the batch cache has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn record(&self, partition: u32, msn: Msn) -> Result<Option<Record>> {
+        self.partition(partition)?.record(msn).await
+    }
+
+    /// A record for each of `msns`, in the order asked, or why there is none.
+    ///
+    /// The MSNs need not be sorted and may repeat; at most 100,000 at a time. Each batch that holds
+    /// any of them is read once. The records keep no batch in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); and [`TooLarge`](ErrorKind::TooLarge) for too many.
+    pub async fn read_many(
+        &self,
+        partition: u32,
+        msns: &[Msn],
+    ) -> Result<Vec<std::result::Result<Record, Missing>>> {
+        self.partition(partition)?.read_many(msns).await
     }
 
     /// A stream of a partition's records from `from` on, from history to live.
