@@ -2,6 +2,7 @@
 
 pub mod appends;
 pub mod closing;
+pub mod constraints;
 pub mod consumers;
 pub mod crash;
 pub mod failures;
@@ -26,6 +27,7 @@ pub const GROUPS: &[&[Case]] = &[
     consumers::CASES,
     topics::CASES,
     typed::CASES,
+    constraints::CASES,
     closing::CASES,
     crash::CASES,
     failures::CASES,

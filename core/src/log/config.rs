@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Log;
+use super::{Constraints, Log, Rule};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
@@ -27,6 +27,9 @@ pub struct TopicConfig {
     pub compression: Compression,
     /// What the timestamps say.
     pub timestamps: TimestampKind,
+    /// What every message must keep.
+    #[serde(skip_serializing_if = "Constraints::is_unset")]
+    pub constraints: Constraints,
 }
 
 impl Default for TopicConfig {
@@ -36,6 +39,7 @@ impl Default for TopicConfig {
             durability: None,
             compression: Compression::None,
             timestamps: TimestampKind::Create,
+            constraints: Constraints::default(),
         }
     }
 }
@@ -69,7 +73,15 @@ impl TopicConfig {
         self
     }
 
+    /// The same configuration with one more rule that every message must keep.
+    #[must_use]
+    pub fn with_rule(mut self, rule: Rule) -> Self {
+        self.constraints.rules.push(rule);
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
+        self.constraints.check()?;
         if self.partitions == 0 || self.partitions > PARTITIONS_MAX {
             let why =
                 format!("{} partitions are not within 1 to {PARTITIONS_MAX}", self.partitions);

@@ -23,6 +23,7 @@ mod ack;
 mod appender;
 mod buffers;
 mod config;
+mod constraints;
 mod consumer;
 mod engine;
 mod find;
@@ -44,6 +45,7 @@ use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
+pub use self::constraints::{ByteRange, Constraints, HeaderValue, Rate, Rule};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
 pub use self::partitioner::partition_of_key;
