@@ -23,6 +23,8 @@
 
 pub mod backend;
 pub mod case;
+#[cfg(feature = "containers")]
+pub mod containers;
 pub mod cx;
 mod entry;
 mod failure;

@@ -18,8 +18,8 @@ pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use crate::durability::Durability;
 pub use crate::error::{Effect, Error, ErrorKind, Result};
 pub use crate::log::{
-    Ack, AppendOptions, Appended, Consumer, Log, LogBuilder, MsgLog, Page, Subscription, Topic,
-    TopicConfig, TypedTopic,
+    Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page,
+    Subscription, Topic, TopicConfig, TypedTopic,
 };
 pub use crate::msn::Msn;
 pub use crate::record::{Header, Message, Record};

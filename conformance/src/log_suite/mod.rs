@@ -1,6 +1,7 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
 pub mod appends;
+pub mod cache;
 pub mod closing;
 pub mod constraints;
 pub mod consumers;
@@ -23,6 +24,7 @@ pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
     find::CASES,
+    cache::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,

@@ -9,7 +9,7 @@ use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
 use super::topics::Topics;
-use super::{Appended, MsgLog, Subscription, Topic, TopicDescription};
+use super::{Appended, Compacted, MsgLog, Subscription, Topic, TopicDescription};
 use crate::store::{Bounds, MessageStore, ReadLimit, StoreInfo};
 use crate::{
     ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
@@ -32,7 +32,9 @@ impl Log {
     }
 
     pub(super) fn open(store: Arc<dyn MessageStore>, options: LogBuilder) -> Result<Self> {
-        Ok(Self { topics: Arc::new(Topics::of(store, options)?) })
+        let topics = Arc::new(Topics::of(store, options)?);
+        topics.start_schedule();
+        Ok(Self { topics })
     }
 
     /// The topic of this name; created with defaults when there is none, unless that is switched off.
@@ -75,6 +77,23 @@ impl Log {
         self.topics.configure(&TopicName::parse(topic)?, change).await
     }
 
+    /// Compacts every keyed topic now, however little is new; see [`Topic::compact`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Topic::compact`].
+    pub async fn compact(&self) -> Result<Vec<(TopicName, Compacted)>> {
+        let mut all = Vec::new();
+        for name in self.topics.names().await? {
+            let topic = self.topics.existing(&name).await?;
+            if topic.config().compaction.is_some() {
+                let done = topic.compact().await?;
+                all.extend(done.into_iter().map(|done| (name.clone(), done)));
+            }
+        }
+        Ok(all)
+    }
+
     /// What the store is and where, without secrets.
     pub fn store_info(&self) -> StoreInfo {
         self.topics.store_info()
@@ -90,7 +109,8 @@ impl Log {
             .map(|partition| partition.counters.stats(partition.name.clone()))
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
-        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes() }
+        let in_flight_bytes = self.topics.in_flight_bytes();
+        LogStats { partitions, in_flight_bytes, cache: self.topics.cache_stats() }
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {

@@ -1,5 +1,6 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
+use super::cache::{BatchCache, PartitionCache};
+use super::cached_store::CachedStore;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
+use super::latest::{Budget, Latest};
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
 use crate::batch::{BatchBuilder, HEADER_BYTES};
@@ -32,6 +36,7 @@ struct Visible {
 pub(super) struct Partition {
     pub(super) name: TopicPartition,
     pub(super) store: Arc<dyn PartitionStore>,
+    pub(super) cache: Arc<PartitionCache>,
     pub(super) options: Arc<LogBuilder>,
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
@@ -42,6 +47,16 @@ pub(super) struct Partition {
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
     lane: tokio::sync::Mutex<()>,
+    /// Held while stored records are dropped: by trims and by compaction, chunk by chunk. Taken
+    /// before the lane.
+    pub(super) rewriting: tokio::sync::Mutex<()>,
+    /// Held by the compaction that runs.
+    pub(super) compacting: Arc<tokio::sync::Mutex<()>>,
+    /// Set when it is closed: a compaction stops.
+    pub(super) stopping: Arc<AtomicBool>,
+    /// Whether every message needs a key.
+    keyed: AtomicBool,
+    pub(super) latest: Latest,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -56,10 +71,13 @@ impl Partition {
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
         let settings = settings(config, options);
+        let cache = shared.cache.of_partition();
+        let store = cached(store, &cache, shared);
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
+            cache,
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
@@ -68,6 +86,11 @@ impl Partition {
             queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
+            rewriting: tokio::sync::Mutex::new(()),
+            compacting: Arc::default(),
+            stopping: Arc::default(),
+            keyed: AtomicBool::new(config.compaction.is_some()),
+            latest: Latest::new(shared.latest_bytes.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -81,6 +104,7 @@ impl Partition {
 
     /// Takes up another configuration of its topic, for what is appended from now on.
     pub(super) fn configure(&self, config: &TopicConfig) {
+        self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
         self.queue.configure(settings(config, &self.options));
     }
 
@@ -114,7 +138,7 @@ impl Partition {
         let mut bytes = 0;
         for message in messages {
             let bound = BatchBuilder::record_bytes_bound(message);
-            self.check_message(bound)?;
+            self.check_message(message, bound)?;
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
@@ -128,7 +152,7 @@ impl Partition {
     async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
         self.check_writable()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
-        self.check_message(bytes)?;
+        self.check_message(message, bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
@@ -169,7 +193,16 @@ impl Partition {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
-    fn check_message(&self, bytes: usize) -> Result<()> {
+    /// The largest encoded batch that the store takes.
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
+    }
+
+    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+        if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
+            let why = "a message without a key, in a topic that is compacted by key";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
         let limit = self.options.message_bytes_max;
         if bytes > limit {
             let why = format!("a message of {bytes} bytes exceeds message_bytes_max of {limit}");
@@ -178,7 +211,7 @@ impl Partition {
         Ok(())
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         if self.options.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
         }
@@ -344,12 +377,15 @@ impl Partition {
     pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
         self.check_writable()?;
         let before = before.min(self.bounds().next_msn);
+        let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
         self.store.trim(before).await
     }
 
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        drop(self.compacting.lock().await);
         self.queue.end(closed());
         let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ended = match appender {
@@ -359,6 +395,8 @@ impl Partition {
             }),
         };
         self.visible.send_modify(|visible| visible.live = false);
+        // What is closed may be removed: the store says so to whoever still reads.
+        self.cache.turn_off();
         ended
     }
 }
@@ -373,6 +411,18 @@ impl Drop for Partition {
 fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
     let level = config.durability.unwrap_or(options.durability);
     Settings { level, batch_options: config.batch_options() }
+}
+
+/// The store under the cache, where there is one.
+fn cached(
+    store: Arc<dyn PartitionStore>,
+    cache: &Arc<PartitionCache>,
+    shared: &Shared,
+) -> Arc<dyn PartitionStore> {
+    if shared.cache.is_on() {
+        return Arc::new(CachedStore { inner: store, cache: cache.clone() });
+    }
+    store
 }
 
 /// What a turn of the appender has done.
@@ -393,4 +443,7 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    /// What the views of newest records take up.
+    pub(super) latest_bytes: Arc<Budget>,
+    pub(super) cache: Arc<BatchCache>,
 }
