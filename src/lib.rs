@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-pub use msglog_core::batch::{Compression, TimestampKind};
+pub use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
 pub use msglog_core::log::{
     ByteRange, Constraints, Decoded, HeaderValue, Rate, Rule, TypedPage, TypedRecord,
     TypedSubscription,

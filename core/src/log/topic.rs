@@ -122,7 +122,7 @@ impl Topic {
         self.append_with(message, AppendOptions::default()).await
     }
 
-    /// As [`append`](Self::append), with a level or partition of its own.
+    /// As [`append`](Self::append), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Topic {
     ) -> Result<Appended> {
         let message = message.into();
         let permit = self.admit(std::slice::from_ref(&message))?;
-        let appended = self.place(&message, options)?.append(&message, options.durability).await?;
+        let appended = self.place(&message, options)?.append(&message, options).await?;
         permit.spend();
         Ok(appended)
     }
@@ -147,8 +147,7 @@ impl Topic {
         options: AppendOptions,
     ) -> Result<Appended> {
         let permit = self.admit(std::slice::from_ref(message))?;
-        let appended =
-            self.place(message, options)?.append_here(message, options.durability).await?;
+        let appended = self.place(message, options)?.append_here(message, options).await?;
         permit.spend();
         Ok(appended)
     }
@@ -167,7 +166,7 @@ impl Topic {
         self.append_batch_with(&messages, AppendOptions::default()).await
     }
 
-    /// As [`append_batch`](Self::append_batch), with a level or partition of its own.
+    /// As [`append_batch`](Self::append_batch), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -188,8 +187,7 @@ impl Topic {
             }
         };
         let permit = self.admit(messages)?;
-        let appended =
-            self.partition(partition)?.append_batch(messages, options.durability).await?;
+        let appended = self.partition(partition)?.append_batch(messages, options).await?;
         permit.spend();
         Ok(appended)
     }
