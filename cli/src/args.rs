@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Show a topic's configuration and what each partition holds
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
+    /// Change a topic's configuration; what is stored stays as it is
+    #[command(after_help = EXIT_CODES)]
+    Configure(Configure),
     /// Read every byte of a store and say which segments are whole, torn or damaged
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
@@ -192,6 +195,37 @@ pub(crate) struct Describe {
     /// The topic
     #[arg(value_parser = topic_name)]
     pub(crate) topic: TopicName,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Configure {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+    /// How many partitions it has: only more than before
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// When a message counts as acked: memory, os, interval:<n>ms or sync
+    #[arg(long, value_parser = durability)]
+    pub(crate) durability: Option<Durability>,
+    /// none, lz4, snappy, gzip or zstd, the last two also with a level, e.g. zstd:9
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    pub(crate) compression: Option<CompressionPolicy>,
+    /// Leave batches whose records are smaller uncompressed
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) compression_bytes_min: Option<u32>,
+    /// How long the first append of a group waits for more, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) linger_us: Option<u64>,
+    /// Up to which size single appends share a batch
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) batch_bytes_max: Option<u32>,
+    /// A file with a JSON array of the rules that messages must keep, in place of those there are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -64,8 +64,14 @@ pub(crate) async fn topics(args: &Topics, output: Output) -> Result<ExitCode, Fa
 /// Shows one topic.
 pub(crate) async fn describe(args: &Describe, output: Output) -> Result<ExitCode, Failure> {
     let (log, _store) = open::for_reading(&args.url).await?;
-    let detail = TopicDetail::new(log.describe(&args.topic).await?);
+    let description = log.describe(&args.topic).await?;
     log.close().await?;
+    show(description, output)
+}
+
+/// Prints one topic.
+pub(crate) fn show(description: TopicDescription, output: Output) -> Result<ExitCode, Failure> {
+    let detail = TopicDetail::new(description);
     match output {
         Output::Json => print_json(&detail)?,
         Output::Table => print_text(&detail.text())?,

@@ -273,7 +273,10 @@ impl Run {
         // One of them is too large or breaks a rule: those before it are appended, and its line is named.
         for (message, line) in share.messages.into_iter().zip(share.lines) {
             let appended = self.topic.append_with(message, options).await;
-            let appended = appended.map_err(|error| error.within(format_args!("line {line}")))?;
+            let appended = appended.map_err(|error| match error.kind() {
+                ErrorKind::Invalid => Failure::Input(format!("line {line}: {}", error.context())),
+                _ => error.within(format_args!("line {line}")).into(),
+            })?;
             self.wait_for(appended).await?;
         }
         Ok(())
