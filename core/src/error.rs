@@ -34,7 +34,7 @@ pub enum ErrorKind {
     Poisoned,
     /// The place was opened for reading: open it for writing.
     ReadOnly,
-    /// Admission is closed: append again when the log accepts.
+    /// Admission is closed, or a rate is used up: append again when the log accepts.
     Refused,
     /// There is no room: free some; the same call may succeed later.
     StorageFull,
