@@ -9,7 +9,7 @@ use bytes::Bytes;
 use msglog_core::store::{Access, Capabilities, Expected, MessageStore, PartitionStore};
 use msglog_core::{ErrorKind, Log, Message, Msn};
 
-use super::{Job, ORDER_VARIABLE, Order};
+use super::{HERE, Job, ORDER_VARIABLE, Order};
 use crate::backend::{Backend, Instance};
 use crate::cx::{PARTITION, create, key};
 use crate::log_suite::crash::append_for_ever;
@@ -23,6 +23,8 @@ use crate::{CaseResult, Failure, Suite};
 /// [`main!`](crate::main), need this for the cases that start other processes.
 pub fn serve_if_asked(find: impl FnOnce(&str) -> Option<Arc<dyn Backend>>) -> Option<ExitCode> {
     let order = std::env::var(ORDER_VARIABLE).ok()?;
+    // Nobody can be told when nobody listens; the job says that again.
+    let _ = say(HERE);
     Some(match serve(&order, find) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
