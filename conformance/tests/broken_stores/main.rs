@@ -20,6 +20,8 @@ mod memory_fault;
 mod memory_partition;
 mod memory_store;
 mod page;
+mod rows_of_calls;
+mod rows_of_claims;
 mod table;
 
 use std::process::ExitCode;
