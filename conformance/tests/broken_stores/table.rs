@@ -152,5 +152,4 @@ pub(crate) const ALSO: &[(&str, &str)] = &[
     ("sync-answers-less", "concurrency/syncs_in_flight_all_hold"),
     ("trim-answers-the-argument", "trim/trim_of_an_empty_partition_changes_nothing"),
     ("usage-is-zero", "trim/trim_frees_what_it_dropped"),
-    ("version-is-length", "documents/versions_do_not_come_back_after_reopen"),
 ];
