@@ -3,6 +3,7 @@
 mod serve;
 pub(crate) mod start;
 pub mod trace;
+pub(crate) mod waiting;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -46,8 +47,12 @@ pub enum Job {
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.
     Save,
-    /// Appends, syncs and saves a few marked things, saying `S <round>` and `D <round>` after each.
+    /// Appends, syncs and saves a few marked things, saying `S <round>` and `D <round>` after each;
+    /// trims and discards, saying `R <round>` before and `T <round>` after a trim, `K <round>` and
+    /// `X <round>` with a discard; appends once more, closes, and says `C 0`.
     Audit,
+    /// Appends and syncs, saying as JSON who waited meanwhile.
+    Wait,
     /// Runs a case and says its outcome as JSON.
     Case {
         /// `group/name`.
@@ -69,6 +74,7 @@ pub(crate) struct Order {
 pub struct Child {
     process: std::process::Child,
     lines: UnboundedReceiver<String>,
+    has_spoken: bool,
 }
 
 impl Child {
@@ -101,17 +107,24 @@ impl Child {
                 }
             });
         }
-        Ok(Self { process, lines })
+        Ok(Self { process, lines, has_spoken: false })
     }
 
     /// The next line that the child says.
     pub async fn line(&mut self) -> CaseResult<String> {
-        match tokio::time::timeout(SILENCE_MAX, self.lines.recv()).await {
+        let line = tokio::time::timeout(SILENCE_MAX, self.lines.recv()).await;
+        self.has_spoken |= matches!(line, Ok(Some(_)));
+        match line {
             Ok(Some(line)) if line.starts_with("failed: ") => Err(Failure::new(line)),
             Ok(Some(line)) => Ok(line),
             Ok(None) => Err(Failure::new("the child process ended early")),
             Err(_) => Err(Failure::new("the child process says nothing")),
         }
+    }
+
+    /// Whether it has said a line that was listened to.
+    pub(crate) fn has_said_anything(&self) -> bool {
+        self.has_spoken
     }
 
     /// The last line that the child says before it ends; `None` when it says nothing.

@@ -274,6 +274,24 @@ pub(crate) const AT_ONCE: &[Row] = &[
         "concurrency/tasks_opening_one_partition_get_one_sequence",
         "closed",
     ),
+    file(
+        F::HandlesKeepFiles,
+        "a handle keeps a file open when its store is closed",
+        "concurrency/open_beside_close_leaves_nothing_half",
+        "left open for 2 s",
+    ),
+    file(
+        F::BoundsWait,
+        "bounds waits for the lock that a sync holds",
+        "concurrency/bounds_do_not_wait_for_the_device",
+        "bounds waits for a write or sync",
+    ),
+    file(
+        F::BlocksItsThread,
+        "append and sync block the thread that polls them",
+        "concurrency/calls_do_not_block_their_thread",
+        "blocks the thread that polls it",
+    ),
 ];
 
 pub(crate) const TRIM: &[Row] = &[
@@ -375,6 +393,12 @@ pub(crate) const DOCUMENTS: &[Row] = &[
         "documents of equal length have equal versions",
         "documents/every_save_has_a_version_of_its_own",
         "the version of an earlier one",
+    ),
+    memory(
+        M::VersionsComeBack,
+        "the third opening hands out the versions of the second",
+        "documents/versions_do_not_come_back_after_reopen",
+        "of opening 3 answered an old version",
     ),
     memory(
         M::ListsOnlyFolder,

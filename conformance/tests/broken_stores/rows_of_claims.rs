@@ -230,6 +230,24 @@ pub(crate) const CRASHES: &[Row] = &[
         "flipped at",
     ),
     file(
+        F::ChecksNoDocuments,
+        "documents are read without their checksum",
+        "power/flipped_bytes_serve_nothing_false",
+        "is served with other bytes",
+    ),
+    file(
+        F::SkipsBadDocuments,
+        "a damaged document is taken for one that was never saved",
+        "power/flipped_bytes_lose_nothing_silently",
+        "documents are lost in silence",
+    ),
+    file(
+        F::DamageIsUnavailable,
+        "damage is called a passing trouble",
+        "power/torn_tail_serves_nothing_false",
+        "damage is answered with",
+    ),
+    file(
         F::CutsSilently,
         "everything behind a damaged frame is cut off in silence",
         "power/flipped_bytes_lose_nothing_silently",
@@ -247,6 +265,24 @@ pub(crate) const CRASHES: &[Row] = &[
         "save does not sync",
         "power/save_reaches_the_device",
         "not synced between",
+    ),
+    file(
+        F::CloseNoSync,
+        "close does not sync",
+        "power/close_reaches_the_device",
+        "not synced between",
+    ),
+    file(
+        F::TrimNoSync,
+        "trim does not sync",
+        "power/trim_reaches_the_device",
+        "nothing was durable",
+    ),
+    file(
+        F::DiscardNoSync,
+        "discard does not sync",
+        "power/discard_reaches_the_device",
+        "nothing was durable",
     ),
     file(
         F::NoFolderSync,
