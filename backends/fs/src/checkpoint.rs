@@ -81,7 +81,7 @@ impl Checkpoint {
         replace_file(fs, &path, &temporary, &self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let mut body = Vec::new();
         body.extend_from_slice(&(if self.clean { FLAG_CLEAN } else { 0 }).to_be_bytes());
@@ -101,13 +101,18 @@ impl Checkpoint {
             body.extend_from_slice(&hole.start.get().to_be_bytes());
             body.extend_from_slice(&hole.end.get().to_be_bytes());
         }
+        Self::framed(&body)
+    }
+
+    /// A body behind its magic and CRC.
+    pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&crc_fast::crc32_iscsi(&body).to_be_bytes());
-        bytes.append(&mut body);
+        bytes.extend_from_slice(&crc_fast::crc32_iscsi(body).to_be_bytes());
+        bytes.extend_from_slice(body);
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         if &fields.take::<8>()? != MAGIC {
             return None;

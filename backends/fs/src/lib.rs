@@ -38,6 +38,9 @@ mod documents;
 mod factory;
 mod folder;
 mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hold;
 mod housekeeper;
 mod index;
