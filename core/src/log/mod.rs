@@ -26,12 +26,15 @@ mod config;
 mod consumer;
 mod engine;
 mod in_flight;
+#[cfg(all(test, shuttle))]
+mod models;
 mod partition;
 mod partitioner;
 mod queue;
 mod read;
 mod stats;
 mod subscription;
+mod sync;
 mod topic;
 
 use std::fmt::Debug;

@@ -1,10 +1,9 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
@@ -12,6 +11,7 @@ use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::queue::{Accepted, Batches, Built, Group, Queue, ack_at, closed};
 use super::stats::PartitionCounters;
+use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
 use crate::batch::{BatchBuilder, BatchOptions, HEADER_BYTES};
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
@@ -78,7 +78,7 @@ impl Partition {
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(tokio::spawn(running));
+                Some(spawn(running));
         }
         partition
     }
@@ -353,15 +353,17 @@ impl Partition {
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
         self.queue.end(closed());
-        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = match appender {
+        let ended = match self.take_appender() {
             None => Ok(()),
-            Some(appender) => appender.await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
-            }),
+            Some(appender) => outcome_of(appender).await,
         };
         self.visible.send_modify(|visible| visible.live = false);
         ended
+    }
+
+    /// The running appender, for whoever waits for its end.
+    pub(super) fn take_appender(&self) -> Option<JoinHandle<Result<()>>> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
