@@ -13,7 +13,7 @@ use std::path::Path;
 use msglog_core::Msn;
 
 use crate::index::IndexSums;
-use crate::io::{FileSystem, read_small, replace_file};
+use crate::io::{FileSystem, read_small, rename_temporary, write_temporary};
 use crate::layout::{CHECKPOINT, CHECKPOINT_TEMPORARY};
 use crate::segment::{Extent, Segment};
 
@@ -76,9 +76,19 @@ impl Checkpoint {
     }
 
     /// The same without making the name durable.
-    pub(crate) fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
-        let (path, temporary) = (dir.join(CHECKPOINT), dir.join(CHECKPOINT_TEMPORARY));
-        replace_file(fs, &path, &temporary, &self.encode())
+    fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        self.prepare(fs, dir)?;
+        Self::take_effect(fs, dir)
+    }
+
+    /// Writes and syncs it beside the one that holds; after an error nothing has changed.
+    pub(crate) fn prepare(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        write_temporary(fs, &dir.join(CHECKPOINT_TEMPORARY), &self.encode())
+    }
+
+    /// Puts the prepared one in place; after an error it may be there.
+    pub(crate) fn take_effect(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        rename_temporary(fs, &dir.join(CHECKPOINT_TEMPORARY), &dir.join(CHECKPOINT))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
