@@ -139,7 +139,7 @@ impl Simulation {
     async fn append(&mut self, topic: &Topic) -> Option<()> {
         let mut acks = Vec::new();
         let acked = self.promises.acked;
-        for place in 0..1 + self.dice.roll(5) {
+        for _ in 0..1 + self.dice.roll(5) {
             self.promises.payloads += 1;
             let mut payload = format!("{} ", self.promises.payloads).into_bytes();
             payload.resize(payload.len() + usize::try_from(self.dice.roll(400)).unwrap(), b'x');
@@ -149,9 +149,6 @@ impl Simulation {
             let appended = topic.append_with(payload, options).await.ok()?;
             let msn = appended.msn().get();
             self.note(msn);
-            if place == 0 && acked == msn {
-                self.promises.proof = msn;
-            }
             // What had this MSN before was lost, or never there.
             let given = self.promises.given.entry(msn).or_default();
             given.insert(self.promises.payloads);
@@ -160,6 +157,10 @@ impl Simulation {
         for (msn, level, ack) in acks {
             let msns = ack.await.ok()?;
             assert_eq!(msns.get(), msn);
+            if msn == acked {
+                // Written when all before it was synced, and so it says.
+                self.promises.proof = msn;
+            }
             if level == Durability::Sync {
                 self.promises.acked = self.promises.acked.max(msn + 1);
             }
