@@ -188,6 +188,12 @@ impl Topic {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
+    /// The topic that this one waits for, for calls that need not wait and for
+    /// [typed values](log::Topic::typed).
+    pub fn as_async(&self) -> &log::Topic {
+        &self.topic
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::path::Path;
 use msglog_core::Msn;
 
 use crate::index::IndexSums;
-use crate::io::{FileSystem, read_small, rename_temporary, write_temporary};
+use crate::io::{FileSystem, read_small, rename_temporary, replace_file, write_temporary};
 use crate::layout::{CHECKPOINT, CHECKPOINT_TEMPORARY};
 use crate::segment::{Extent, Segment};
 
@@ -55,8 +55,12 @@ impl Checkpoint {
 
     /// Reads the checkpoint of a partition; `None` when there is none or it is damaged.
     pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<Self>> {
-        let path = dir.join(CHECKPOINT);
-        let bytes = match read_small(fs, &path, CHECKPOINT_BYTES_MAX) {
+        Self::load_from(fs, &dir.join(CHECKPOINT))
+    }
+
+    /// The same from another file.
+    pub(crate) fn load_from(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match read_small(fs, path, CHECKPOINT_BYTES_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
@@ -79,6 +83,16 @@ impl Checkpoint {
     fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
         self.prepare(fs, dir)?;
         Self::take_effect(fs, dir)
+    }
+
+    /// The same into another file, through the name `temporary`.
+    pub(crate) fn write_as(
+        &self,
+        fs: &dyn FileSystem,
+        path: &Path,
+        temporary: &Path,
+    ) -> io::Result<()> {
+        replace_file(fs, path, temporary, &self.encode())
     }
 
     /// Writes and syncs it beside the one that holds; after an error nothing has changed.

@@ -211,6 +211,10 @@ impl Simulation {
         self.promises.given =
             found.into_iter().map(|(msn, number)| (msn, BTreeSet::from([number]))).collect();
         self.promises.acked = next;
+        if self.promises.proof >= next {
+            // It was lost, and proves nothing any more.
+            self.promises.proof = 0;
+        }
         self.promises.committed = committed;
         self.promises.commit_tried = self.promises.commit_tried.max(committed);
     }

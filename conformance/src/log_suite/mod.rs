@@ -1,12 +1,16 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
 pub mod appends;
+pub mod cache;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
+pub mod find;
 pub mod reads;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -18,11 +22,15 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
+    find::CASES,
+    cache::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.

@@ -18,10 +18,12 @@ use shuttle::{Config, MaxSteps, Runner, thread};
 use tokio::sync::Semaphore;
 
 use super::ack::{Ack, AckAt, Progress};
+use super::cache::BatchCache;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
+use super::latest::Budget;
 use super::partition::{Partition, Shared};
-use super::queue::{Queue, Wake};
+use super::queue::{Queue, Settings, Wake};
 use super::sync::Mutex;
 use crate::batch::BatchOptions;
 use crate::store::{Bounds, PartitionStore, ReadLimit, Usage};
@@ -105,6 +107,8 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
         in_flight: Arc::new(Semaphore::new(in_flight_bytes_max)),
         store_batch_bytes_max: 1 << 20,
         store_blocks: false,
+        latest_bytes: Arc::new(Budget::of(1 << 20)),
+        cache: BatchCache::new(0),
     };
     let name = "orders-0".parse().unwrap();
     let store = Arc::clone(store) as Arc<dyn PartitionStore>;
@@ -314,7 +318,9 @@ fn take_all(queue: &Queue, wanted: u64) -> u64 {
 #[test]
 fn thread_that_waits_for_records_is_woken_by_the_append_that_completes_them() {
     check(|| {
-        let queue = Arc::new(Queue::new(Msn::ZERO, BatchOptions::default(), 1 << 20));
+        let (level, batch_options) = (Durability::Sync, BatchOptions::default());
+        let settings = Settings { level, batch_options };
+        let queue = Arc::new(Queue::new(Msn::ZERO, settings, 1 << 20));
         let taking = Arc::clone(&queue);
         let appender = thread::spawn(move || take_all(&taking, 2));
         let semaphore = Arc::new(Semaphore::new(1 << 20));
@@ -325,7 +331,7 @@ fn thread_that_waits_for_records_is_woken_by_the_append_that_completes_them() {
                 for _ in 0..2 {
                     let admitted = block_on(Admitted::of(&semaphore, 10, 100)).unwrap();
                     let (message, now) = (Message::new("x"), Timestamp::from_millis(0));
-                    let pushed = queue.push((&message, 10), now, Durability::Sync, admitted);
+                    let pushed = queue.push((&message, 10), now, None, admitted);
                     let wake = pushed.unwrap().wake;
                     wakes += u64::from(wake == Wake::Thread);
                     queue.wake(wake);
