@@ -32,6 +32,8 @@ mod engine;
 mod find;
 mod in_flight;
 mod latest;
+#[cfg(all(test, shuttle))]
+mod models;
 mod partition;
 mod partitioner;
 mod queue;
@@ -39,6 +41,7 @@ mod read;
 mod single;
 mod stats;
 mod subscription;
+mod sync;
 mod topic;
 mod topics;
 mod touches;

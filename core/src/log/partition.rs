@@ -1,11 +1,10 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
@@ -16,7 +15,9 @@ use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
+use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
 use crate::batch::{BatchBuilder, CompressionPolicy, HEADER_BYTES};
+
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
@@ -96,7 +97,7 @@ impl Partition {
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(tokio::spawn(running));
+                Some(spawn(running));
         }
         partition
     }
@@ -395,17 +396,19 @@ impl Partition {
         self.stopping.store(true, Ordering::Release);
         drop(self.compacting.lock().await);
         self.queue.end(closed());
-        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = match appender {
+        let ended = match self.take_appender() {
             None => Ok(()),
-            Some(appender) => appender.await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
-            }),
+            Some(appender) => outcome_of(appender).await,
         };
         self.visible.send_modify(|visible| visible.live = false);
         // What is closed may be removed: the store says so to whoever still reads.
         self.cache.turn_off();
         ended
+    }
+
+    /// The running appender, for whoever waits for its end.
+    pub(super) fn take_appender(&self) -> Option<JoinHandle<Result<()>>> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

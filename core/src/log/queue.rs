@@ -1,7 +1,7 @@
 //! The queue in front of a partition: gives out MSNs and gathers records until the appender comes.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::ack::{AckAt, Progress};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
