@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub use msglog_core::batch::{Compression, TimestampKind};
+pub use msglog_core::log::{Filter, Missing, SubscribeOptions};
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };

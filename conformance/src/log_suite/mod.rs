@@ -7,6 +7,7 @@ pub mod consumers;
 pub mod crash;
 pub mod find;
 pub mod reads;
+pub mod select;
 pub mod tails;
 pub mod topics;
 
@@ -21,6 +22,7 @@ pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
     find::CASES,
+    select::CASES,
     cache::CASES,
     tails::CASES,
     consumers::CASES,

@@ -13,7 +13,7 @@ use super::partition::{Partition, Shared};
 use super::queue::closed;
 use super::read::Page;
 use super::stats::LogStats;
-use super::{Appended, MsgLog, Subscription, Topic, TopicDescription};
+use super::{Appended, MsgLog, SubscribeOptions, Subscription, Topic, TopicDescription};
 use crate::store::{
     Access, Bounds, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, ReadLimit,
     StoreInfo, Survives,
@@ -157,7 +157,7 @@ impl MsgLog for Log {
     }
 
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription> {
-        Ok(Subscription::new(self.partition(partition).await?, from))
+        Ok(Subscription::new(self.partition(partition).await?, from, SubscribeOptions::default()))
     }
 
     async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn> {

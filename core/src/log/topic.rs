@@ -8,8 +8,8 @@ use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, Missing, PartitionDescription, Subscription,
-    TopicDescription,
+    Appended, BatchSubscription, Consumer, Filter, Missing, PartitionDescription, SubscribeOptions,
+    Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName};
@@ -176,7 +176,59 @@ impl Topic {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
     pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
-        Ok(Subscription::new(self.partition(partition)?.clone(), from))
+        self.subscribe_with(partition, from, SubscribeOptions::default())
+    }
+
+    /// As [`subscribe`](Self::subscribe), with a filter, or pages of one's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not, and for options out of range.
+    pub fn subscribe_with(
+        &self,
+        partition: u32,
+        from: Msn,
+        options: SubscribeOptions,
+    ) -> Result<Subscription> {
+        options.check()?;
+        Ok(Subscription::new(self.partition(partition)?.clone(), from, options))
+    }
+
+    /// As [`read`](Self::read), only the records that `filter` asks for.
+    ///
+    /// One read of the store of about `limit` bytes, of which the page may have no record at all;
+    /// go on at [`Page::next_msn`]. Nothing more is there when that is not beyond `from`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_filtered(
+        &self,
+        partition: u32,
+        from: Msn,
+        limit: ReadLimit,
+        filter: &Filter,
+    ) -> Result<Page> {
+        self.partition(partition)?.read_filtered(from, limit, filter).await
+    }
+
+    /// The newest records below `before`, oldest first: at most `count`, of about `limit` bytes, at
+    /// least one if there is any and `count` is not 0.
+    ///
+    /// Empty only where nothing is below. To go on backwards, call it again with the MSN of the
+    /// first record. Reads about twice the MSNs that it answers, each batch once.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_before(
+        &self,
+        partition: u32,
+        before: Msn,
+        count: usize,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>> {
+        self.partition(partition)?.read_before(before, count, limit).await
     }
 
     /// As [`read`](Self::read), record batches as they are stored: the least cost.
@@ -201,7 +253,8 @@ impl Topic {
     ///
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_batches(&self, partition: u32, from: Msn) -> Result<BatchSubscription> {
-        Ok(BatchSubscription::new(self.partition(partition)?.clone(), from))
+        let options = SubscribeOptions::default();
+        Ok(BatchSubscription::new(self.partition(partition)?.clone(), from, &options))
     }
 
     /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,6 +23,10 @@ pub(crate) struct Control {
     pub(crate) sync_count: AtomicU64,
     pub(crate) append_count: AtomicU64,
     pub(crate) batch_count: AtomicU64,
+    /// Reads that answered batches.
+    pub(crate) read_count: AtomicU64,
+    /// Whether a read is not there at once.
+    pub(crate) reads_wait: AtomicBool,
     next_append: Mutex<Option<Error>>,
     next_sync: Mutex<Option<Error>>,
     /// Syncs answer so many MSNs less than they should.
@@ -61,6 +65,8 @@ impl ControlledStore {
             sync_count: AtomicU64::new(0),
             append_count: AtomicU64::new(0),
             batch_count: AtomicU64::new(0),
+            read_count: AtomicU64::new(0),
+            reads_wait: AtomicBool::new(false),
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
             sync_answers_less_by: AtomicU64::new(0),
@@ -170,7 +176,12 @@ impl PartitionStore for ControlledPartition {
     }
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
-        self.inner.read(from, limit).await
+        if self.control.reads_wait.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        let batches = self.inner.read(from, limit).await?;
+        self.control.read_count.fetch_add(u64::from(!batches.is_empty()), Ordering::SeqCst);
+        Ok(batches)
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {
