@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub use msglog_core::batch::{Compression, TimestampKind};
-pub use msglog_core::log::{Filter, Missing, SubscribeOptions};
+pub use msglog_core::log::{
+    Filter, MergedSubscription, Missing, PartitionRecord, Partitioner, SubscribeOptions,
+};
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };

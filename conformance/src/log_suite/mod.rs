@@ -6,6 +6,7 @@ pub mod closing;
 pub mod consumers;
 pub mod crash;
 pub mod find;
+pub mod partitions;
 pub mod reads;
 pub mod select;
 pub mod tails;
@@ -25,6 +26,7 @@ pub const GROUPS: &[&[Case]] = &[
     select::CASES,
     cache::CASES,
     tails::CASES,
+    partitions::CASES,
     consumers::CASES,
     topics::CASES,
     closing::CASES,

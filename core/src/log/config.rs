@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Log;
+use super::{Log, Partitioner};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
@@ -128,6 +128,7 @@ pub struct LogBuilder {
     pub(super) in_flight_bytes_max: usize,
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
+    pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
     pub(super) read_unacked: bool,
     pub(super) topics_max: usize,
@@ -145,6 +146,7 @@ impl Default for LogBuilder {
             in_flight_bytes_max: 64 << 20,
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
+            partitioner: None,
             poll_interval: Duration::from_millis(5),
             read_unacked: false,
             topics_max: 100_000,
@@ -219,6 +221,13 @@ impl LogBuilder {
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.message_bytes_max = bytes;
+        self
+    }
+
+    /// Who chooses the partitions of messages (their keys, as with Kafka).
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
         self
     }
 

@@ -314,7 +314,8 @@ impl Inner {
             let options = &self.options;
             partitions.push(Partition::start(partition, store, options, &config, &self.shared));
         }
-        let topic = Topic::new(name.clone(), config, partitions, self.store.clone());
+        let topic = Topic::new(name.clone(), config, partitions, self.store.clone())
+            .partitioned_by(self.options.partitioner.clone());
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
