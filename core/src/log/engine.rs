@@ -1,12 +1,15 @@
 //! The engine: a log over a store. Opens topics, keeps them, and closes in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
+use super::advice::{self, Advice};
 use super::cache::BatchCache;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::partition::{Partition, Shared};
@@ -16,7 +19,7 @@ use super::stats::LogStats;
 use super::{Appended, MsgLog, SubscribeOptions, Subscription, Topic, TopicDescription};
 use crate::store::{
     Access, Bounds, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, ReadLimit,
-    StoreInfo, Survives,
+    StoreInfo, Survives, Usage,
 };
 use crate::{
     ConsumerName, Durability, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName,
@@ -41,6 +44,7 @@ struct Inner {
     store: Arc<dyn MessageStore>,
     options: Arc<LogBuilder>,
     shared: Shared,
+    opened: Instant,
     topics: RwLock<HashMap<TopicName, Topic>>,
     /// Held while the set of topics changes; true once closed.
     closed: tokio::sync::Mutex<bool>,
@@ -64,7 +68,8 @@ impl Log {
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
-        Ok(Self { inner: Arc::new(Inner { store, options, shared, topics, closed }) })
+        let opened = Instant::now();
+        Ok(Self { inner: Arc::new(Inner { store, options, shared, opened, topics, closed }) })
     }
 
     /// The topic of this name; created with defaults when there is none, unless that is switched off.
@@ -106,7 +111,41 @@ impl Log {
         let limit = self.inner.options.in_flight_bytes_max;
         let available = self.inner.shared.in_flight.available_permits();
         let cache = self.inner.shared.cache.stats();
-        LogStats { partitions, in_flight_bytes: limit.saturating_sub(available), cache }
+        let in_flight_bytes = limit.saturating_sub(available);
+        let open_for = self.inner.opened.elapsed();
+        LogStats { partitions, in_flight_bytes, cache, open_for }
+    }
+
+    /// What the open topics take up in the store, by partition, sorted. Asks the store.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store answers.
+    pub async fn usage(&self) -> Result<BTreeMap<TopicPartition, Usage>> {
+        let mut usage = BTreeMap::new();
+        for topic in self.inner.open_topics() {
+            for partition in topic.partitions() {
+                usage.insert(partition.name.clone(), partition.store.usage().await?);
+            }
+        }
+        Ok(usage)
+    }
+
+    /// What the stats and the usage suggest to change, each with the figures that it rests on.
+    ///
+    /// Reads some of the newest records of topics that are not compressed, to see what compressing
+    /// them would bring.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store answers.
+    pub async fn advise(&self) -> Result<Vec<Advice>> {
+        let mut advice = advice::of_stats(&self.stats(), &self.inner.options);
+        advice.extend(advice::of_usage(&self.usage().await?));
+        for topic in self.inner.open_topics() {
+            advice.extend(advice::of_contents(&topic).await?);
+        }
+        Ok(advice)
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {
@@ -309,7 +348,8 @@ impl Inner {
                 Access::Read => OpenOptions::existing(),
                 Access::Write => OpenOptions::or_create(),
             };
-            let store = self.store.open(&partition, options).await;
+            let span = tracing::debug_span!("open", %partition);
+            let store = self.store.open(&partition, options).instrument(span).await;
             let store = store.map_err(|error| error.within(format_args!("open `{partition}`")))?;
             let options = &self.options;
             partitions.push(Partition::start(partition, store, options, &config, &self.shared));

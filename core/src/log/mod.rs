@@ -20,6 +20,7 @@
 //! the next group gathers: there is no timer unless a linger is set.
 
 mod ack;
+mod advice;
 mod appender;
 mod buffers;
 mod cache;
@@ -31,6 +32,8 @@ mod filter;
 mod find;
 mod in_flight;
 mod merged;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod partition;
 mod partitioner;
 mod queue;
@@ -49,16 +52,19 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::advice::Advice;
 pub use self::cache::CacheStats;
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
 pub use self::filter::Filter;
 pub use self::merged::{MergedSubscription, PartitionRecord};
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsReporter;
 pub use self::partitioner::{Partitioner, partition_of_key};
 pub use self::read::{BatchPage, Page};
 pub use self::single::Missing;
-pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
+pub use self::stats::{Counts, LatencyHistogram, LogStats, PartitionStats, Rates, SizeHistogram};
 pub use self::subscribe_options::SubscribeOptions;
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
