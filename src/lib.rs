@@ -92,7 +92,9 @@ fn register_object_store(registry: &mut StoreRegistry) {
 
 /// The same log for programs without async code.
 pub mod blocking {
-    pub use msglog_core::blocking::{Appended, Log, Subscription, Topic};
+    pub use msglog_core::blocking::{
+        Appended, BatchSubscription, Consumer, Log, MergedSubscription, Subscription, Topic,
+    };
 
     use crate::{LogBuilder, Result};
 

@@ -9,6 +9,7 @@ pub mod find;
 pub mod partitions;
 pub mod reads;
 pub mod select;
+pub mod sinks;
 pub mod tails;
 pub mod topics;
 
@@ -21,6 +22,7 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 /// Every group of the suite, in the order of reports.
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
+    sinks::CASES,
     reads::CASES,
     find::CASES,
     select::CASES,

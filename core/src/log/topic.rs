@@ -8,7 +8,7 @@ use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, Filter, MergedSubscription, Missing,
+    AppendSink, Appended, BatchSubscription, Consumer, Filter, MergedSubscription, Missing,
     PartitionDescription, Partitioner, SubscribeOptions, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
@@ -96,8 +96,25 @@ impl Topic {
         message: impl Into<Message>,
         options: AppendOptions,
     ) -> Result<Appended> {
-        let message = message.into();
-        self.place(&message, options)?.append(&message, options.durability).await
+        self.append_ref(&message.into(), options).await
+    }
+
+    pub(super) async fn append_ref(
+        &self,
+        message: &Message,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        self.place(message, options)?.append(message, options.durability).await
+    }
+
+    /// A [`Sink`](futures::Sink) that appends: its flush returns when all is acked.
+    pub fn sink(&self) -> AppendSink {
+        self.sink_with(AppendOptions::default())
+    }
+
+    /// As [`sink`](Self::sink), with a level or partition of its own.
+    pub fn sink_with(&self, options: AppendOptions) -> AppendSink {
+        AppendSink::new(self.clone(), options)
     }
 
     /// As [`append_with`](Self::append_with) from a thread that waits for the ack anyway: it writes
