@@ -4,6 +4,7 @@
 //! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
 mod consumer;
+mod keyed;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -230,6 +231,12 @@ impl Topic {
     /// As [`log::Topic::trim`].
     pub fn trim(&self, partition: u32, before: Msn) -> Result<Msn> {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
+    }
+
+    /// The topic that this one waits for, for calls that need not wait and for
+    /// [typed values](log::Topic::typed).
+    pub fn as_async(&self) -> &log::Topic {
+        &self.topic
     }
 
     /// Its configuration, and what each partition holds.

@@ -114,7 +114,7 @@ async fn open_topic(log: &Log, args: &Produce) -> Result<Topic, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
         Ok(topic) => {
-            check_config(args, topic.config())?;
+            check_config(args, &topic.config())?;
             open::chosen_partitions(&topic, args.partition)?;
             return Ok(topic);
         }

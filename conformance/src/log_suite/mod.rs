@@ -5,6 +5,7 @@ pub mod cache;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
 pub mod find;
 pub mod partitions;
 pub mod reads;
@@ -12,6 +13,7 @@ pub mod select;
 pub mod sinks;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -31,8 +33,10 @@ pub const GROUPS: &[&[Case]] = &[
     partitions::CASES,
     consumers::CASES,
     topics::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.

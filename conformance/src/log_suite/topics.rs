@@ -1,8 +1,9 @@
 //! Topics: created once, kept with their configuration, partitioned by key, deleted whole.
 
+use msglog_core::batch::TimestampKind;
 use msglog_core::store::Survives;
 use msglog_core::{
-    AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, TopicConfig, TopicName, log,
+    AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, Timestamp, TopicConfig, TopicName, log,
 };
 
 use super::{TOPIC, append_each, open, open_with, read_all, reopen};
@@ -20,6 +21,10 @@ cases! { "log-topic":
     messages_without_key_take_turns;
     deleted_topic_is_gone_and_can_be_created_anew;
     topic_keeps_its_configuration_after_reopen [REOPENS];
+    configuration_changes_live_and_stays [REOPENS];
+    topic_grows_and_never_shrinks [REOPENS];
+    concurrent_configurations_all_count;
+    configuration_that_cannot_be_changes_nothing;
     many_topics_do_not_mix;
 }
 
@@ -119,13 +124,93 @@ pub async fn deleted_topic_is_gone_and_can_be_created_anew(cx: Cx) -> CaseResult
 pub async fn topic_keeps_its_configuration_after_reopen(cx: Cx) -> CaseResult {
     let log = open(&cx).await?;
     let name: TopicName = TOPIC.parse()?;
-    let config = TopicConfig::default()
-        .with_partitions(3)
-        .with_timestamps(msglog_core::batch::TimestampKind::Append);
+    let config = TopicConfig::default().with_partitions(3).with_timestamps(TimestampKind::Append);
     log.create_topic(&name, config.clone()).await?;
     let log = reopen(&cx, log).await?;
     ensure_eq!(log.describe(&name).await?.config, config, "configuration after reopen");
     ensure_eq!(log.topic(TOPIC).await?.partition_count(), 3, "partitions after reopen");
+    Ok(())
+}
+
+/// A changed configuration holds for the next append, through handles that were there before, and
+/// after reopening.
+pub async fn configuration_changes_live_and_stays(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    let old = Message::new("x").with_timestamp(Timestamp::from_millis(5));
+    topic.append(old.clone()).await?.ack().await?;
+    let changed = log.configure(TOPIC, |config| config.timestamps = TimestampKind::Append).await?;
+    ensure_eq!(topic.config().as_ref(), &changed, "configuration of the handle");
+    topic.append(old.clone()).await?.ack().await?;
+    topic.append_batch([old]).await?.ack().await?;
+    let stamped: Vec<bool> = read_all(&topic, 0, Msn::ZERO)
+        .await?
+        .iter()
+        .map(|record| record.timestamp != Timestamp::from_millis(5))
+        .collect();
+    ensure_eq!(stamped, [false, true, true], "which records have the time of appending");
+    drop(topic);
+    let log = reopen(&cx, log).await?;
+    ensure_eq!(log.topic(TOPIC).await?.config().as_ref(), &changed, "after reopen");
+    Ok(())
+}
+
+/// Partitions are added live, and what is there stays; fewer are refused.
+pub async fn topic_grows_and_never_shrinks(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    append_each(&topic, 0..10).await?;
+    log.configure(TOPIC, |config| config.partitions = 4).await?;
+    ensure_eq!(topic.partition_count(), 4, "partitions of the handle that was there");
+    let last = AppendOptions::default().with_partition(3);
+    topic.append_with("last", last).await?.ack().await?;
+    ensure_eq!(read_all(&topic, 0, Msn::ZERO).await?.len(), 10, "records that were there");
+    let shrunk = log.configure(TOPIC, |config| config.partitions = 3).await;
+    check_refused(shrunk, ErrorKind::Invalid, "fewer partitions")?;
+    drop(topic);
+    let log = reopen(&cx, log).await?;
+    let topic = log.topic(TOPIC).await?;
+    ensure_eq!(topic.partition_count(), 4, "partitions after reopen");
+    ensure_eq!(read_all(&topic, 0, Msn::ZERO).await?.len(), 10, "records after reopen");
+    ensure_eq!(read_all(&topic, 3, Msn::ZERO).await?.len(), 1, "records of the new partition");
+    Ok(())
+}
+
+/// Sixteen tasks add a partition each, beside appends: none is lost.
+pub async fn concurrent_configurations_all_count(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    let grow = || async { log.configure(TOPIC, |config| config.partitions += 1).await };
+    let grown = futures::future::try_join_all((0..16).map(|_| grow()));
+    let (grown, appended) = futures::join!(grown, append_each(&topic, 0..20));
+    grown?;
+    appended?;
+    ensure_eq!(topic.partition_count(), 17, "partitions");
+    ensure_eq!(log.describe(&TOPIC.parse()?).await?.config.partitions, 17, "described partitions");
+    let mut found = 0;
+    for partition in 0..17 {
+        found += read_all(&topic, partition, Msn::ZERO).await?.len();
+    }
+    ensure_eq!(found, 20, "records in all partitions");
+    Ok(())
+}
+
+/// A configuration that cannot be, or of a topic that is not, is refused and changes nothing.
+pub async fn configuration_that_cannot_be_changes_nothing(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let name: TopicName = TOPIC.parse()?;
+    let nowhere = log.configure_topic(&name, TopicConfig::default()).await;
+    check_refused(nowhere, ErrorKind::NotFound, "configure a topic that is not")?;
+    ensure!(log.topics().await?.is_empty(), "something was created");
+    let topic = log.topic(TOPIC).await?;
+    for partitions in [0, 10_001, u32::MAX] {
+        let config = TopicConfig::default().with_partitions(partitions);
+        let configured = log.configure_topic(&name, config).await;
+        check_refused(configured, ErrorKind::Invalid, &format!("{partitions} partitions"))?;
+    }
+    ensure_eq!(topic.config().as_ref(), &TopicConfig::default(), "configuration of the handle");
+    let described = log.describe(&name).await?.config;
+    ensure_eq!(described, TopicConfig::default(), "described configuration");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The ways to read, each call waiting for its answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt;
 
@@ -17,8 +18,8 @@ impl Topic {
         self.topic.name()
     }
 
-    /// How it was configured.
-    pub fn config(&self) -> &TopicConfig {
+    /// How it is configured now.
+    pub fn config(&self) -> Arc<TopicConfig> {
         self.topic.config()
     }
 

@@ -25,12 +25,14 @@ mod appender;
 mod buffers;
 mod cache;
 mod cached_store;
+mod compaction;
 mod config;
 mod consumer;
 mod engine;
 mod filter;
 mod find;
 mod in_flight;
+mod latest;
 mod merged;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -45,7 +47,9 @@ mod stats;
 mod subscribe_options;
 mod subscription;
 mod topic;
+mod topics;
 mod touches;
+mod typed;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -55,6 +59,7 @@ use async_trait::async_trait;
 pub use self::ack::{Ack, Appended};
 pub use self::advice::Advice;
 pub use self::cache::CacheStats;
+pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
@@ -70,6 +75,7 @@ pub use self::stats::{Counts, LatencyHistogram, LogStats, PartitionStats, Rates,
 pub use self::subscribe_options::SubscribeOptions;
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
+pub use self::typed::{Decoded, TypedPage, TypedRecord, TypedSubscription, TypedTopic};
 use crate::store::{Bounds, ReadLimit, Usage};
 use crate::{ConsumerName, Message, Msn, Result, Timestamp, TopicName, TopicPartition};
 
@@ -92,6 +98,17 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
 
     /// The topics there are, sorted.
     async fn topics(&self) -> Result<Vec<TopicName>>;
+
+    /// Replaces a topic's configuration; durable when it returns, and in force for what is appended
+    /// from then on. The number of partitions may only grow.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such topic;
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a configuration that cannot be, or with fewer
+    /// partitions; [`Unsupported`](crate::ErrorKind::Unsupported) for one that the store cannot
+    /// keep; [`ReadOnly`](crate::ErrorKind::ReadOnly).
+    async fn configure_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()>;
 
     /// A topic's configuration, and what each of its partitions holds.
     ///

@@ -1,5 +1,6 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use super::cache::{BatchCache, PartitionCache};
 use super::cached_store::CachedStore;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
-use super::queue::{Accepted, Batches, Built, Group, Queue, ack_at, closed};
+use super::latest::{Budget, Latest};
+use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
-use crate::batch::{BatchBuilder, BatchOptions, HEADER_BYTES};
+use crate::batch::{BatchBuilder, HEADER_BYTES};
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
@@ -40,14 +42,22 @@ pub(super) struct Partition {
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
     pub(super) store_blocks: bool,
-    level: Durability,
-    batch_options: BatchOptions,
     batch_bytes_max: usize,
     in_flight: Arc<Semaphore>,
     queue: Arc<Queue>,
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
     lane: tokio::sync::Mutex<()>,
+    /// Held while stored records are dropped: by trims and by compaction, chunk by chunk. Taken
+    /// before the lane.
+    pub(super) rewriting: tokio::sync::Mutex<()>,
+    /// Held by the compaction that runs.
+    pub(super) compacting: Arc<tokio::sync::Mutex<()>>,
+    /// Set when it is closed: a compaction stops.
+    pub(super) stopping: Arc<AtomicBool>,
+    /// Whether every message needs a key.
+    keyed: AtomicBool,
+    pub(super) latest: Latest,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -61,9 +71,9 @@ impl Partition {
         shared: &Shared,
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
+        let settings = settings(config, options);
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
-        let batch_options = config.batch_options();
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
@@ -72,13 +82,16 @@ impl Partition {
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
-            level: config.durability.unwrap_or(options.durability),
-            batch_options,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, batch_options, batch_bytes_max)),
+            queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
+            rewriting: tokio::sync::Mutex::new(()),
+            compacting: Arc::default(),
+            stopping: Arc::default(),
+            keyed: AtomicBool::new(config.compaction.is_some()),
+            latest: Latest::new(shared.latest_bytes.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -90,15 +103,20 @@ impl Partition {
         partition
     }
 
+    /// Takes up another configuration of its topic, for what is appended from now on.
+    pub(super) fn configure(&self, config: &TopicConfig) {
+        self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
+        self.queue.configure(settings(config, &self.options));
+    }
+
     pub(super) async fn append(
         &self,
         message: &Message,
         level: Option<Durability>,
     ) -> Result<Appended> {
-        let level = level.unwrap_or(self.level);
         let accepted = self.accept(message, level).await?;
         self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
     /// As [`append`](Self::append), and writes on this thread unless another is at it.
@@ -107,10 +125,9 @@ impl Partition {
         message: &Message,
         level: Option<Durability>,
     ) -> Result<Appended> {
-        let level = level.unwrap_or(self.level);
         let accepted = self.accept(message, level).await?;
         self.write_here().await;
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
     pub(super) async fn append_batch(
@@ -122,22 +139,21 @@ impl Partition {
         let mut bytes = 0;
         for message in messages {
             let bound = BatchBuilder::record_bytes_bound(message);
-            self.check_message(bound)?;
+            self.check_message(message, bound)?;
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
         let built = self.build(messages, bytes)?;
-        let level = level.unwrap_or(self.level);
         let accepted = self.queue.push_batch(built, level, admitted)?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted, level))
+        Ok(self.appended(accepted))
     }
 
-    async fn accept(&self, message: &Message, level: Durability) -> Result<Accepted> {
+    async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
         self.check_writable()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
-        self.check_message(bytes)?;
+        self.check_message(message, bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
@@ -152,15 +168,15 @@ impl Partition {
         Ok(accepted)
     }
 
-    fn appended(&self, accepted: Accepted, level: Durability) -> Appended {
-        let ack = Ack::new(accepted.msns, ack_at(level), accepted.progress);
+    fn appended(&self, accepted: Accepted) -> Appended {
+        let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
         Appended::new(self.name.partition, ack)
     }
 
     fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
         let now = self.options.clock.now();
         let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
-        let mut builder = BatchBuilder::with_buffer(buffer, self.batch_options);
+        let mut builder = BatchBuilder::with_buffer(buffer, self.queue.settings().batch_options);
         for message in messages {
             builder.push(message, now)?;
         }
@@ -178,7 +194,16 @@ impl Partition {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
-    fn check_message(&self, bytes: usize) -> Result<()> {
+    /// The largest encoded batch that the store takes.
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
+    }
+
+    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+        if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
+            let why = "a message without a key, in a topic that is compacted by key";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
         let limit = self.options.message_bytes_max;
         if bytes > limit {
             let why = format!("a message of {bytes} bytes exceeds message_bytes_max of {limit}");
@@ -187,7 +212,7 @@ impl Partition {
         Ok(())
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         if self.options.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
         }
@@ -219,7 +244,7 @@ impl Partition {
             self.fail(&error);
             return Err(error);
         }
-        let synced = group.wants_sync() || self.level == Durability::Sync;
+        let synced = group.wants_sync();
         // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
         if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
@@ -356,6 +381,7 @@ impl Partition {
     pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
         self.check_writable()?;
         let before = before.min(self.bounds().next_msn);
+        let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
         let span = tracing::debug_span!("trim", partition = %self.name, %before);
         self.store.trim(before).instrument(span).await
@@ -363,6 +389,8 @@ impl Partition {
 
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        drop(self.compacting.lock().await);
         self.queue.end(closed());
         let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ended = match appender {
@@ -383,6 +411,11 @@ impl Drop for Partition {
         // Wakes the appender, which finds its partition gone and answers whoever still waits.
         self.queue.end(closed());
     }
+}
+
+fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
+    let level = config.durability.unwrap_or(options.durability);
+    Settings { level, batch_options: config.batch_options() }
 }
 
 /// The store under the cache, where there is one.
@@ -415,5 +448,7 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    /// What the views of newest records take up.
+    pub(super) latest_bytes: Arc<Budget>,
     pub(super) cache: Arc<BatchCache>,
 }

@@ -27,13 +27,21 @@ pub(super) struct Queue {
     /// Wakes the appender's thread where it has one.
     gathered: Condvar,
     pub(super) buffers: Buffers,
-    batch_options: BatchOptions,
     batch_bytes_max: usize,
+}
+
+/// What a topic's configuration asks of its partitions' appends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// The level at which appends are acked that name none, and that every record reaches.
+    pub(super) level: Durability,
+    pub(super) batch_options: BatchOptions,
 }
 
 #[derive(Debug)]
 struct State {
     next_msn: Msn,
+    settings: Settings,
     gathering: Gathered,
     progress: Arc<Progress>,
     /// How soon what another than the appender has written must be synced.
@@ -77,6 +85,8 @@ enum Pending {
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) msns: Range<Msn>,
+    /// Where it is acked.
+    pub(super) ack_at: AckAt,
     pub(super) progress: Arc<Progress>,
     /// Whom it has to wake.
     pub(super) wake: Wake,
@@ -113,7 +123,7 @@ impl Group {
         self.gathered.since
     }
 
-    /// Whether an append of the group is acked by a sync only.
+    /// Whether an append of the group is acked by a sync only, or the topic's level is one.
     pub(super) fn wants_sync(&self) -> bool {
         self.gathered.sync
     }
@@ -177,9 +187,10 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(next_msn: Msn, batch_options: BatchOptions, batch_bytes_max: usize) -> Self {
+    pub(super) fn new(next_msn: Msn, settings: Settings, batch_bytes_max: usize) -> Self {
         let state = State {
             next_msn,
+            settings,
             gathering: Gathered::default(),
             progress: Arc::new(Progress::starting_at(next_msn)),
             owed: None,
@@ -192,9 +203,17 @@ impl Queue {
             ready: Notify::new(),
             gathered: Condvar::new(),
             buffers: Buffers::default(),
-            batch_options,
             batch_bytes_max,
         }
+    }
+
+    /// Takes other settings for what is appended from now on; a batch that is open stays as it was begun.
+    pub(super) fn configure(&self, settings: Settings) {
+        self.lock().settings = settings;
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.lock().settings
     }
 
     /// Adds one message to the open batch and gives it the next MSN. `bound` are its bytes at most.
@@ -202,19 +221,20 @@ impl Queue {
         &self,
         (message, bound): (&Message, usize),
         now: Timestamp,
-        level: Durability,
+        level: Option<Durability>,
         admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
         state.check_open(1)?;
         let next_msn = state.next_msn;
+        let options = state.settings.batch_options;
         let pending = &mut state.gathering.pending;
         let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= self.batch_bytes_max;
         match pending.last_mut() {
             Some(Pending::Open { builder, .. }) if room(builder) => builder.push(message, now)?,
             _ => {
                 let buffer = self.buffers.take(BUFFER_BYTES_MIN);
-                let mut builder = BatchBuilder::with_buffer(buffer, self.batch_options);
+                let mut builder = BatchBuilder::with_buffer(buffer, options);
                 builder.push(message, now)?;
                 pending.push(Pending::Open { base_msn: next_msn, builder });
             }
@@ -226,7 +246,7 @@ impl Queue {
     pub(super) fn push_batch(
         &self,
         mut built: Built,
-        level: Durability,
+        level: Option<Durability>,
         admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
@@ -241,9 +261,11 @@ impl Queue {
         &self,
         mut state: MutexGuard<'_, State>,
         count: u64,
-        level: Durability,
+        level: Option<Durability>,
         admitted: Admitted<'_>,
     ) -> Accepted {
+        let topic_level = state.settings.level;
+        let level = level.unwrap_or(topic_level);
         let first = state.next_msn;
         state.next_msn = first.plus(count);
         let msns = first..state.next_msn;
@@ -262,8 +284,9 @@ impl Queue {
             }
             Durability::Sync => gathering.sync = true,
         }
+        gathering.sync |= topic_level == Durability::Sync;
         let wake = if was_empty || state.awaited.is_some() { state.whom() } else { Wake::None };
-        Accepted { msns, progress: state.progress.clone(), wake }
+        Accepted { msns, ack_at: ack_at(level), progress: state.progress.clone(), wake }
     }
 
     pub(super) fn wake(&self, whom: Wake) {
@@ -301,7 +324,7 @@ impl Queue {
             return None;
         }
         let gathered = std::mem::take(&mut state.gathering);
-        let compressed = self.batch_options.compression != Compression::None;
+        let compressed = state.settings.batch_options.compression != Compression::None;
         Some(Group {
             gathered,
             compressed,
@@ -425,7 +448,7 @@ impl State {
 }
 
 /// At which watermark a level is acked.
-pub(super) fn ack_at(level: Durability) -> AckAt {
+fn ack_at(level: Durability) -> AckAt {
     match level {
         Durability::Memory => AckAt::Accepted,
         Durability::Os | Durability::Interval(_) => AckAt::Written,

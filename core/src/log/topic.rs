@@ -1,8 +1,9 @@
 //! A topic of an open log, with the conveniences of appending and reading.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
@@ -12,7 +13,9 @@ use super::{
     PartitionDescription, Partitioner, SubscribeOptions, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName};
+use crate::{
+    Clock, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName,
+};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -25,11 +28,41 @@ pub struct Topic {
 #[derive(Debug)]
 struct Inner {
     name: TopicName,
-    config: TopicConfig,
-    partitions: Vec<Arc<Partition>>,
+    config: RwLock<Arc<TopicConfig>>,
+    partitions: Generation,
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
+}
+
+/// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
+/// lock.
+#[derive(Debug)]
+struct Generation {
+    partitions: Vec<Arc<Partition>>,
+    next: OnceLock<Box<Generation>>,
+}
+
+impl Generation {
+    fn of(partitions: Vec<Arc<Partition>>) -> Self {
+        Self { partitions, next: OnceLock::new() }
+    }
+
+    fn newest(&self) -> &Self {
+        let mut newest = self;
+        while let Some(next) = newest.next.get() {
+            newest = next;
+        }
+        newest
+    }
+
+    /// Called by one at a time.
+    fn add(&self, added: Vec<Arc<Partition>>) {
+        let newest = self.newest();
+        let partitions = newest.partitions.iter().cloned().chain(added).collect();
+        let lost = newest.next.set(Box::new(Self::of(partitions)));
+        assert!(lost.is_ok(), "a topic grew from two places at a time");
+    }
 }
 
 impl Topic {
@@ -39,7 +72,8 @@ impl Topic {
         partitions: Vec<Arc<Partition>>,
         store: Arc<dyn MessageStore>,
     ) -> Self {
-        let turn = AtomicU32::new(0);
+        let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
+        let partitions = Generation::of(partitions);
         let inner = Arc::new(Inner { name, config, partitions, turn, store });
         Self { inner, partitioner: None }
     }
@@ -56,19 +90,31 @@ impl Topic {
         self
     }
 
+    /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
+    pub(super) fn take_up(&self, config: TopicConfig, added: Vec<Arc<Partition>>) {
+        for partition in self.partitions() {
+            partition.configure(&config);
+        }
+        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        if !added.is_empty() {
+            self.inner.partitions.add(added);
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &TopicName {
         &self.inner.name
     }
 
-    /// How it was configured.
-    pub fn config(&self) -> &TopicConfig {
-        &self.inner.config
+    /// How it is configured now; see [`Log::configure`](super::Log::configure).
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.inner.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many partitions it has.
     pub fn partition_count(&self) -> u32 {
-        self.inner.config.partitions
+        // Within u32: a configuration has at most so many.
+        u32::try_from(self.partitions().len()).unwrap_or(u32::MAX)
     }
 
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
@@ -354,6 +400,70 @@ impl Topic {
         self.partition(partition)?.trim(before).await
     }
 
+    /// Compacts every partition now, however little is new: of the records that are durable, each
+    /// key keeps the newest one.
+    ///
+    /// Runs on a thread of its own, beside appends and reads, which do not wait for it; see
+    /// [`LogBuilder`](super::LogBuilder) for its memory and its speed. Dropping the future ends it
+    /// soon; whatever is done then stays done.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a topic that is not keyed;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed); and whatever the store
+    /// answers.
+    pub async fn compact(&self) -> Result<Vec<Compacted>> {
+        if self.config().compaction.is_none() {
+            let why =
+                format!("topic `{}` is not compacted: its configuration says so", self.name());
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let mut all = Vec::new();
+        for job in self.compactions(true) {
+            job.partition.check_writable()?;
+            all.push(job.run().await?);
+        }
+        Ok(all)
+    }
+
+    /// The partitions that may have to be compacted.
+    pub(super) fn compactions(&self, forced: bool) -> Vec<Job> {
+        let Some(compaction) = self.config().compaction.clone() else { return Vec::new() };
+        let job = |partition: &Arc<Partition>| Job {
+            partition: partition.clone(),
+            store: self.inner.store.clone(),
+            compaction: compaction.clone(),
+            forced,
+        };
+        self.partitions().iter().map(job).collect()
+    }
+
+    /// The newest record of a key; `None` when it has none, or its newest one is a tombstone.
+    ///
+    /// Sees what readers see. The first call reads the partition and keeps the newest record of
+    /// each key in memory; each further one reads what has come since. Where these records take
+    /// more than [`latest_bytes_max`](super::LogBuilder::latest_bytes_max), every call reads the
+    /// whole partition instead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        let key = key.as_ref();
+        let message = Message::tombstone(bytes::Bytes::copy_from_slice(key));
+        self.latest_in(self.choose(&message), key).await
+    }
+
+    /// As [`latest`](Self::latest), in this partition, for keys that were appended to one of the
+    /// caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest_in(&self, partition: u32, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        self.partition(partition)?.latest(key.as_ref()).await
+    }
+
     /// A named reader of this topic, with commits that survive.
     ///
     /// # Errors
@@ -370,8 +480,8 @@ impl Topic {
     ///
     /// Whatever the store answers.
     pub async fn describe(&self) -> Result<TopicDescription> {
-        let mut partitions = Vec::with_capacity(self.inner.partitions.len());
-        for partition in &self.inner.partitions {
+        let mut partitions = Vec::with_capacity(self.partitions().len());
+        for partition in self.partitions() {
             partitions.push(PartitionDescription {
                 partition: partition.name.partition,
                 bounds: partition.fresh_bounds().await?,
@@ -379,18 +489,23 @@ impl Topic {
                 holes: partition.store.holes(),
             });
         }
-        let (topic, config) = (self.inner.name.clone(), self.inner.config.clone());
+        let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
     }
 
+    /// The log's clock.
+    pub(super) fn clock(&self) -> Option<&dyn Clock> {
+        self.partitions().first().map(|partition| partition.options.clock.as_ref())
+    }
+
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {
-        &self.inner.partitions
+        &self.inner.partitions.newest().partitions
     }
 
     pub(super) fn partition(&self, number: u32) -> Result<&Arc<Partition>> {
         let place = usize::try_from(number).unwrap_or(usize::MAX);
-        self.inner.partitions.get(place).ok_or_else(|| {
-            let (name, count) = (&self.inner.name, self.inner.config.partitions);
+        self.partitions().get(place).ok_or_else(|| {
+            let (name, count) = (&self.inner.name, self.partition_count());
             let why = format!("topic `{name}` has {count} partitions, no partition {number}");
             Error::new(ErrorKind::Invalid, why)
         })
