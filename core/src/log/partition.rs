@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument;
 
 use super::ack::{Ack, Appended};
 use super::appender;
@@ -266,14 +267,16 @@ impl Partition {
             self.publish(durable);
             group.progress.advance_durable(durable);
         }
+        self.counters.finished(group.since());
         let sync_within = group.sync_within().filter(|_| !synced);
         Ok(Written { records: group.records(), synced, sync_within })
     }
 
     async fn append_group(&self, group: &mut Group) -> Result<()> {
         let Batches { batches, spent } = group.build().await?;
-        self.counters.grouped(batches.len(), group.records());
-        self.store.append(batches).await?;
+        self.counters.grouped(&batches, group.records());
+        let span = tracing::debug_span!("append", partition = %self.name, batches = batches.len());
+        self.store.append(batches).instrument(span).await?;
         spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
     }
@@ -302,7 +305,8 @@ impl Partition {
 
     async fn sync_store(&self) -> Result<Msn> {
         let started = Instant::now();
-        let outcome = self.store.sync().await;
+        let span = tracing::debug_span!("sync", partition = %self.name);
+        let outcome = self.store.sync().instrument(span).await;
         match &outcome {
             Ok(_) => self.counters.synced(started.elapsed()),
             Err(error) => self.fail(&error.clone().with_unknown_effect()),
@@ -388,7 +392,8 @@ impl Partition {
         let before = before.min(self.bounds().next_msn);
         let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
-        self.store.trim(before).await
+        let span = tracing::debug_span!("trim", partition = %self.name, %before);
+        self.store.trim(before).instrument(span).await
     }
 
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.

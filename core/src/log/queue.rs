@@ -68,6 +68,8 @@ pub(super) struct Built {
 /// What has gathered since the appender last came.
 #[derive(Debug, Default)]
 struct Gathered {
+    /// When the first of them came.
+    since: Option<Instant>,
     pending: Vec<Pending>,
     in_flight: Option<InFlight>,
     records: u64,
@@ -117,6 +119,11 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn records(&self) -> u64 {
         self.gathered.records
+    }
+
+    /// When its first append came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.gathered.since
     }
 
     /// Whether an append of the group is acked by a sync only, or the topic's level is one.
@@ -271,6 +278,9 @@ impl Queue {
         let msns = first..state.next_msn;
         let gathering = &mut state.gathering;
         let was_empty = gathering.records == 0;
+        if was_empty {
+            gathering.since = Some(Instant::now());
+        }
         gathering.records += count;
         admitted.join(&mut gathering.in_flight);
         match level {

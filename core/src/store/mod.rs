@@ -352,11 +352,31 @@ pub struct Usage {
     pub allocated_bytes: u64,
     /// Files, objects or the like that hold them; 0 where there is no such thing.
     pub segments: u64,
+    /// How many of these are open now; 0 where there is no such thing.
+    pub open_files: u64,
 }
 
 impl Usage {
     /// Usage by these three figures.
     pub const fn new(bytes: u64, allocated_bytes: u64, segments: u64) -> Self {
-        Self { bytes, allocated_bytes, segments }
+        Self { bytes, allocated_bytes, segments, open_files: 0 }
+    }
+
+    /// The same usage with so many open files.
+    #[must_use]
+    pub const fn with_open_files(mut self, open_files: u64) -> Self {
+        self.open_files = open_files;
+        self
+    }
+
+    /// This usage and the other one together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            allocated_bytes: self.allocated_bytes.saturating_add(other.allocated_bytes),
+            segments: self.segments.saturating_add(other.segments),
+            open_files: self.open_files.saturating_add(other.open_files),
+        }
     }
 }
