@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 
-pub use msglog_core::batch::{Compression, TimestampKind};
+pub use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
 pub use msglog_core::log::{
-    Decoded, Filter, MergedSubscription, Missing, PartitionRecord, Partitioner, SubscribeOptions,
-    TypedPage, TypedRecord, TypedSubscription,
+    ByteRange, Constraints, Decoded, Filter, HeaderValue, MergedSubscription, Missing,
+    PartitionRecord, Partitioner, Rate, Rule, SubscribeOptions, TypedPage, TypedRecord,
+    TypedSubscription,
 };
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,

@@ -142,7 +142,7 @@ impl Writer {
     pub(crate) fn poison(&self, verb: &str, cause: io::Error) -> Error {
         let partition = self.log.dir.display();
         tracing::error!(%partition, verb, %cause, "partition is poisoned until it is reopened");
-        let error = self.log.failed(verb, cause).with_unknown_effect().with_transient(false);
+        let error = self.log.failed(verb, cause).with_unknown_effect();
         let _ = self.poison.set(format!("an earlier attempt failed to {}", error.context()));
         error
     }

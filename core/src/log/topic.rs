@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
+use super::constraints::{Gate, Permit, Rules};
 use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
@@ -33,6 +34,7 @@ struct Inner {
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
+    gate: Gate,
 }
 
 /// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
@@ -71,10 +73,11 @@ impl Topic {
         config: TopicConfig,
         partitions: Vec<Arc<Partition>>,
         store: Arc<dyn MessageStore>,
+        gate: Gate,
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
-        let inner = Arc::new(Inner { name, config, partitions, turn, store });
+        let inner = Arc::new(Inner { name, config, partitions, turn, store, gate });
         Self { inner, partitioner: None }
     }
 
@@ -91,7 +94,8 @@ impl Topic {
     }
 
     /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
-    pub(super) fn take_up(&self, config: TopicConfig, added: Vec<Arc<Partition>>) {
+    pub(super) fn take_up(&self, config: TopicConfig, rules: Rules, added: Vec<Arc<Partition>>) {
+        self.inner.gate.take_up(Ok(rules));
         for partition in self.partitions() {
             partition.configure(&config);
         }
@@ -126,13 +130,15 @@ impl Topic {
     /// # Errors
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
+    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic, and
+    /// [`Refused`](ErrorKind::Refused), transient, when the topic's rate is used up;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
         self.append_with(message, AppendOptions::default()).await
     }
 
-    /// As [`append`](Self::append), with a level or partition of its own.
+    /// As [`append`](Self::append), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -150,7 +156,10 @@ impl Topic {
         message: &Message,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.place(message, options)?.append(message, options.durability).await
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append(message, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// A [`Sink`](futures::Sink) that appends: its flush returns when all is acked.
@@ -170,7 +179,10 @@ impl Topic {
         message: &Message,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.place(message, options)?.append_here(message, options.durability).await
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append_here(message, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Appends messages to one partition, all or nothing, also across a crash.
@@ -187,7 +199,7 @@ impl Topic {
         self.append_batch_with(&messages, AppendOptions::default()).await
     }
 
-    /// As [`append_batch`](Self::append_batch), with a level or partition of its own.
+    /// As [`append_batch`](Self::append_batch), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -204,7 +216,10 @@ impl Topic {
             Some(partition) => partition,
             None => self.choose_for_all(messages)?,
         };
-        self.partition(partition)?.append_batch(messages, options.durability).await
+        let permit = self.admit(messages)?;
+        let appended = self.partition(partition)?.append_batch(messages, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Records of a partition in order, from `from` or the next available MSN on.
@@ -509,6 +524,12 @@ impl Topic {
             let why = format!("topic `{name}` has {count} partitions, no partition {number}");
             Error::new(ErrorKind::Invalid, why)
         })
+    }
+
+    /// Lets messages in that keep the topic's rules.
+    fn admit(&self, messages: &[Message]) -> Result<Permit> {
+        let permit = self.inner.gate.admit(messages);
+        permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
 
     fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {
