@@ -184,7 +184,7 @@ pub(super) fn of_usage(usage: &BTreeMap<TopicPartition, Usage>) -> Vec<Advice> {
 
 /// What the newest records of a topic suggest.
 pub(super) async fn of_contents(topic: &Topic) -> Result<Option<Advice>> {
-    if topic.config().compression.codec != Compression::None {
+    if topic.config().compression != Compression::None.into() {
         return Ok(None);
     }
     let limit = ReadLimit::bytes(SAMPLE_BYTES);
