@@ -40,7 +40,7 @@ pub fn index(base: u64, (offsets, times): (&[u8], &[u8]), (msn, time): (u64, i64
     assert!(base <= index.msn_for(time));
     // An index of the end, completed by one of the beginning, is in order as well.
     let mut later = Index::new(base, place);
-    later.complete_with(index.clone());
+    later.complete_with(index);
     let (offsets, times) = later.encode();
     let sums = IndexSums::of(&offsets, &times);
     assert!(Index::decode(base, (&offsets, &times), sums).is_some(), "completed out of order");

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use msglog_core::batch::BatchHeader;
 use msglog_fs::io::{FileSystem, OpenMode, SimFs};
@@ -72,14 +72,14 @@ fn index(roll: &mut Roll<'_>, len: usize) -> Option<usize> {
     usize::try_from(roll(sides)).ok()
 }
 
-fn read(disk: &SimFs, path: &PathBuf) -> Vec<u8> {
+fn read(disk: &SimFs, path: &Path) -> Vec<u8> {
     let file = disk.open(path, OpenMode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
     bytes
 }
 
-fn flip(disk: &SimFs, path: &PathBuf, place: usize, byte: u8) {
+fn flip(disk: &SimFs, path: &Path, place: usize, byte: u8) {
     let file = disk.open(path, OpenMode::ReadWrite).unwrap();
     file.write_at(&[IoSlice::new(&[byte])], u64::try_from(place).unwrap()).unwrap();
 }
