@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
-pub use msglog_core::batch::{Compression, TimestampKind};
-pub use msglog_core::log::{Decoded, TypedPage, TypedRecord, TypedSubscription};
+pub use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
+pub use msglog_core::log::{
+    ByteRange, Constraints, Decoded, HeaderValue, Rate, Rule, TypedPage, TypedRecord,
+    TypedSubscription,
+};
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };

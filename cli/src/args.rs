@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt;
-use msglog::{Access, Compression, Durability, Msn, StoreUrl, Timestamp, TopicName};
+use msglog::{Access, CompressionPolicy, Durability, Header, Msn, StoreUrl, Timestamp, TopicName};
 
 use crate::format::RecordFormat;
 use crate::moment::Moment;
@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Show a topic's configuration and what each partition holds
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
+    /// Change a topic's configuration; what is stored stays as it is
+    #[command(after_help = EXIT_CODES)]
+    Configure(Configure),
     /// Read every byte of a store and say which segments are whole, torn or damaged
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
@@ -123,9 +126,16 @@ pub(crate) struct Produce {
     /// How many partitions the topic gets when it is created [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) partitions: Option<u32>,
-    /// How the topic's batches are compressed when it is created [default: none]
-    #[arg(long, value_enum)]
-    pub(crate) compression: Option<Codec>,
+    /// How the topic's batches are compressed when it is created: none, lz4, snappy, gzip or zstd,
+    /// the last two also with a level, e.g. zstd:9 [default: none]
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    pub(crate) compression: Option<CompressionPolicy>,
+    /// Give every message this header, after those that it has; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<Header>,
+    /// The same as --header content-type=TYPE
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
     /// The most lines in one record batch, which is appended whole or not at all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -188,6 +198,37 @@ pub(crate) struct Describe {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Configure {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+    /// How many partitions it has: only more than before
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// When a message counts as acked: memory, os, interval:<n>ms or sync
+    #[arg(long, value_parser = durability)]
+    pub(crate) durability: Option<Durability>,
+    /// none, lz4, snappy, gzip or zstd, the last two also with a level, e.g. zstd:9
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    pub(crate) compression: Option<CompressionPolicy>,
+    /// Leave batches whose records are smaller uncompressed
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) compression_bytes_min: Option<u32>,
+    /// How long the first append of a group waits for more, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub(crate) linger_us: Option<u64>,
+    /// Up to which size single appends share a batch
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) batch_bytes_max: Option<u32>,
+    /// A file with a JSON array of the rules that messages must keep, in place of those there are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Migrate {
     /// The store to copy, e.g. fs:///var/lib/orders; never changed, may have a writer
     #[arg(value_name = "SRC", value_parser = store_url)]
@@ -227,28 +268,6 @@ pub(crate) enum LineFormat {
     Json,
 }
 
-/// The compressions of the record batch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Codec {
-    None,
-    Lz4,
-    Zstd,
-    Snappy,
-    Gzip,
-}
-
-impl From<Codec> for Compression {
-    fn from(codec: Codec) -> Self {
-        match codec {
-            Codec::None => Self::None,
-            Codec::Lz4 => Self::Lz4,
-            Codec::Zstd => Self::Zstd,
-            Codec::Snappy => Self::Snappy,
-            Codec::Gzip => Self::Gzip,
-        }
-    }
-}
-
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
@@ -276,6 +295,17 @@ fn topic_name(text: &str) -> Result<TopicName, String> {
 
 fn durability(text: &str) -> Result<Durability, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+fn compression(text: &str) -> Result<CompressionPolicy, String> {
+    text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+fn header(text: &str) -> Result<Header, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Header::new(name, value.to_owned())),
+        _ => Err(format!("`{text}` is not a name, `=` and a value")),
+    }
 }
 
 fn msn(text: &str) -> Result<Msn, String> {

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use msglog::log::{PartitionDescription, TopicDescription};
-use msglog::{MsgLog, TopicConfig, TopicName};
+use msglog::{Constraints, MsgLog, TopicConfig, TopicName};
 use serde::Serialize;
 
 use crate::args::{Describe, Output, Topics};
@@ -64,8 +64,14 @@ pub(crate) async fn topics(args: &Topics, output: Output) -> Result<ExitCode, Fa
 /// Shows one topic.
 pub(crate) async fn describe(args: &Describe, output: Output) -> Result<ExitCode, Failure> {
     let (log, _store) = open::for_reading(&args.url).await?;
-    let detail = TopicDetail::new(log.describe(&args.topic).await?);
+    let description = log.describe(&args.topic).await?;
     log.close().await?;
+    show(description, output)
+}
+
+/// Prints one topic.
+pub(crate) fn show(description: TopicDescription, output: Output) -> Result<ExitCode, Failure> {
+    let detail = TopicDetail::new(description);
     match output {
         Output::Json => print_json(&detail)?,
         Output::Table => print_text(&detail.text())?,
@@ -102,11 +108,21 @@ impl TopicDetail {
         let durability =
             config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
         let mut text = format!(
-            "topic        {}\npartitions   {}\ndurability   {durability}\ncompression  {}\n\n",
-            self.topic,
-            config.partitions,
-            config.compression.as_str(),
+            "topic        {}\npartitions   {}\ndurability   {durability}\ncompression  {}\n",
+            self.topic, config.partitions, config.compression,
         );
+        if config.compression.bytes_min > 0 {
+            let bytes_min = config.compression.bytes_min;
+            text.push_str(&format!("             from {bytes_min} bytes on\n"));
+        }
+        if let Some(linger) = config.linger {
+            text.push_str(&format!("linger       {linger:?}\n"));
+        }
+        if let Some(bytes) = config.batch_bytes_max {
+            text.push_str(&format!("batch bytes  {bytes}\n"));
+        }
+        text.push_str(&rules(&config.constraints));
+        text.push('\n');
         let heads =
             ["PARTITION", "FIRST", "NEXT", "DURABLE", "BYTES", "ALLOCATED", "SEGMENTS", "HOLES"];
         text.push_str(&table(&heads, self.partitions.iter().map(PartitionDetail::cells).collect()));
@@ -144,6 +160,19 @@ impl PartitionDetail {
         let holes = if holes.is_empty() { "-".to_owned() } else { holes.join(",") };
         numbers.iter().map(u64::to_string).chain([holes]).collect()
     }
+}
+
+/// The rules, one a line, as they are stored.
+fn rules(constraints: &Constraints) -> String {
+    if constraints.rules.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("rules        version {}\n", constraints.version);
+    for rule in &constraints.rules {
+        let json = serde_json::to_string(rule).unwrap_or_else(|_| rule.name().to_owned());
+        text.push_str(&format!("             {json}\n"));
+    }
+    text
 }
 
 /// Columns as wide as their widest cell, two spaces apart.

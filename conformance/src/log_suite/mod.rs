@@ -3,6 +3,7 @@
 pub mod appends;
 pub mod cache;
 pub mod closing;
+pub mod constraints;
 pub mod consumers;
 pub mod crash;
 pub mod failures;
@@ -28,6 +29,7 @@ pub const GROUPS: &[&[Case]] = &[
     consumers::CASES,
     topics::CASES,
     typed::CASES,
+    constraints::CASES,
     closing::CASES,
     crash::CASES,
     failures::CASES,

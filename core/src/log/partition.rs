@@ -1,24 +1,25 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
 use super::cache::{BatchCache, PartitionCache};
 use super::cached_store::CachedStore;
-use super::config::{LogBuilder, TopicConfig};
+use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
-use crate::batch::{BatchBuilder, HEADER_BYTES};
+use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
+use crate::batch::{BatchBuilder, CompressionPolicy, HEADER_BYTES};
+
 use crate::store::{Access, Bounds, PartitionStore};
-use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
+use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
 const OWN_BATCH_BYTES: usize = 32 << 10;
@@ -70,10 +71,9 @@ impl Partition {
         shared: &Shared,
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
-        let settings = settings(config, options);
+        let settings = settings(config, options, shared.store_batch_bytes_max);
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
-        let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
@@ -83,7 +83,7 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
+            queue: Arc::new(Queue::new(next_msn, settings)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             rewriting: tokio::sync::Mutex::new(()),
@@ -97,7 +97,7 @@ impl Partition {
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(tokio::spawn(running));
+                Some(spawn(running));
         }
         partition
     }
@@ -105,15 +105,15 @@ impl Partition {
     /// Takes up another configuration of its topic, for what is appended from now on.
     pub(super) fn configure(&self, config: &TopicConfig) {
         self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
-        self.queue.configure(settings(config, &self.options));
+        self.queue.configure(settings(config, &self.options, self.batch_bytes_max));
     }
 
     pub(super) async fn append(
         &self,
         message: &Message,
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
-        let accepted = self.accept(message, level).await?;
+        let accepted = self.accept(message, options).await?;
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
@@ -122,9 +122,9 @@ impl Partition {
     pub(super) async fn append_here(
         &self,
         message: &Message,
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
-        let accepted = self.accept(message, level).await?;
+        let accepted = self.accept(message, options).await?;
         self.write_here().await;
         Ok(self.appended(accepted))
     }
@@ -132,9 +132,10 @@ impl Partition {
     pub(super) async fn append_batch(
         &self,
         messages: &[Message],
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
         self.check_writable()?;
+        options.check()?;
         let mut bytes = 0;
         for message in messages {
             let bound = BatchBuilder::record_bytes_bound(message);
@@ -142,26 +143,27 @@ impl Partition {
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
-        let built = self.build(messages, bytes)?;
-        let accepted = self.queue.push_batch(built, level, admitted)?;
+        let built = self.build(messages, bytes, options.compression)?;
+        let accepted = self.queue.push_batch(built, options.durability, admitted)?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
 
-    async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
+    async fn accept(&self, message: &Message, options: AppendOptions) -> Result<Accepted> {
         self.check_writable()?;
+        options.check()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
         self.check_message(message, bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
-        let accepted = if bytes < OWN_BATCH_BYTES {
+        let accepted = if bytes < OWN_BATCH_BYTES && options.compression.is_none() {
             let now = self.options.clock.now();
-            self.queue.push((message, bytes), now, level, admitted)?
+            self.queue.push((message, bytes), now, options.durability, admitted)?
         } else {
-            let built = self.build(std::slice::from_ref(message), bytes)?;
-            self.queue.push_batch(built, level, admitted)?
+            let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
+            self.queue.push_batch(built, options.durability, admitted)?
         };
         self.counters.accepted(1, bytes);
         Ok(accepted)
@@ -172,10 +174,17 @@ impl Partition {
         Appended::new(self.name.partition, ack)
     }
 
-    fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
+    fn build(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        compression: Option<CompressionPolicy>,
+    ) -> Result<Built> {
         let now = self.options.clock.now();
         let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
-        let mut builder = BatchBuilder::with_buffer(buffer, self.queue.settings().batch_options);
+        let mut options = self.queue.settings().batch_options;
+        options.compression = compression.unwrap_or(options.compression);
+        let mut builder = BatchBuilder::with_buffer(buffer, options);
         for message in messages {
             builder.push(message, now)?;
         }
@@ -387,17 +396,19 @@ impl Partition {
         self.stopping.store(true, Ordering::Release);
         drop(self.compacting.lock().await);
         self.queue.end(closed());
-        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = match appender {
+        let ended = match self.take_appender() {
             None => Ok(()),
-            Some(appender) => appender.await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
-            }),
+            Some(appender) => outcome_of(appender).await,
         };
         self.visible.send_modify(|visible| visible.live = false);
         // What is closed may be removed: the store says so to whoever still reads.
         self.cache.turn_off();
         ended
+    }
+
+    /// The running appender, for whoever waits for its end.
+    pub(super) fn take_appender(&self) -> Option<JoinHandle<Result<()>>> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -408,9 +419,16 @@ impl Drop for Partition {
     }
 }
 
-fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
-    let level = config.durability.unwrap_or(options.durability);
-    Settings { level, batch_options: config.batch_options() }
+fn settings(config: &TopicConfig, options: &LogBuilder, store_batch_bytes_max: usize) -> Settings {
+    let batch_bytes_max = config.batch_bytes_max.and_then(|bytes| usize::try_from(bytes).ok());
+    Settings {
+        level: config.durability.unwrap_or(options.durability),
+        batch_options: config.batch_options(),
+        batch_bytes_max: batch_bytes_max
+            .unwrap_or(options.batch_bytes_max)
+            .min(store_batch_bytes_max),
+        linger: config.linger.unwrap_or(options.linger),
+    }
 }
 
 /// The store under the cache, where there is one.

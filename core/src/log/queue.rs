@@ -1,7 +1,7 @@
 //! The queue in front of a partition: gives out MSNs and gathers records until the appender comes.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use super::ack::{AckAt, Progress};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
-use crate::batch::{BatchBuilder, BatchOptions, Compression, NO_EPOCH};
+use super::sync::{Condvar, Mutex, MutexGuard};
+use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
 /// The room of a fresh buffer for small appends; it grows with what gathers.
@@ -27,7 +28,6 @@ pub(super) struct Queue {
     /// Wakes the appender's thread where it has one.
     gathered: Condvar,
     pub(super) buffers: Buffers,
-    batch_bytes_max: usize,
 }
 
 /// What a topic's configuration asks of its partitions' appends.
@@ -36,6 +36,10 @@ pub(super) struct Settings {
     /// The level at which appends are acked that name none, and that every record reaches.
     pub(super) level: Durability,
     pub(super) batch_options: BatchOptions,
+    /// The size up to which single appends are gathered into one batch.
+    pub(super) batch_bytes_max: usize,
+    /// How long a group waits for more.
+    pub(super) linger: Duration,
 }
 
 #[derive(Debug)]
@@ -105,7 +109,6 @@ pub(super) enum Wake {
 #[derive(Debug)]
 pub(super) struct Group {
     gathered: Gathered,
-    compressed: bool,
     /// The MSN after the last record of the group.
     pub(super) next_msn: Msn,
     pub(super) progress: Arc<Progress>,
@@ -131,8 +134,9 @@ impl Group {
     /// Compressing may take long, so it does not run on an async worker.
     pub(super) async fn build(&mut self) -> Result<Batches> {
         let pending = std::mem::take(&mut self.gathered.pending);
+        let compresses = pending.iter().any(Pending::compresses);
         let build = move || Batches::of(pending);
-        if self.compressed { crate::store::blocking(build).await } else { build() }
+        if compresses { crate::store::blocking(build).await } else { build() }
     }
 }
 
@@ -158,6 +162,10 @@ impl Batches {
 }
 
 impl Pending {
+    fn compresses(&self) -> bool {
+        matches!(self, Self::Open { builder, .. } if builder.compresses())
+    }
+
     fn build(self) -> Result<Built> {
         match self {
             Self::Built(built) => Ok(built),
@@ -180,7 +188,7 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(next_msn: Msn, settings: Settings, batch_bytes_max: usize) -> Self {
+    pub(super) fn new(next_msn: Msn, settings: Settings) -> Self {
         let state = State {
             next_msn,
             settings,
@@ -196,7 +204,6 @@ impl Queue {
             ready: Notify::new(),
             gathered: Condvar::new(),
             buffers: Buffers::default(),
-            batch_bytes_max,
         }
     }
 
@@ -220,9 +227,9 @@ impl Queue {
         let mut state = self.lock();
         state.check_open(1)?;
         let next_msn = state.next_msn;
-        let options = state.settings.batch_options;
+        let Settings { batch_options: options, batch_bytes_max, .. } = state.settings;
         let pending = &mut state.gathering.pending;
-        let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= self.batch_bytes_max;
+        let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= batch_bytes_max;
         match pending.last_mut() {
             Some(Pending::Open { builder, .. }) if room(builder) => builder.push(message, now)?,
             _ => {
@@ -314,13 +321,7 @@ impl Queue {
             return None;
         }
         let gathered = std::mem::take(&mut state.gathering);
-        let compressed = state.settings.batch_options.compression != Compression::None;
-        Some(Group {
-            gathered,
-            compressed,
-            next_msn: state.next_msn,
-            progress: state.progress.clone(),
-        })
+        Some(Group { gathered, next_msn: state.next_msn, progress: state.progress.clone() })
     }
 
     /// Waits until there may be something to take, or the queue was ended.

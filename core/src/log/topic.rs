@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
+use super::constraints::{Gate, Permit, Rules};
 use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
@@ -31,6 +32,7 @@ struct Inner {
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
+    gate: Gate,
 }
 
 /// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
@@ -69,14 +71,16 @@ impl Topic {
         config: TopicConfig,
         partitions: Vec<Arc<Partition>>,
         store: Arc<dyn MessageStore>,
+        gate: Gate,
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
-        Self { inner: Arc::new(Inner { name, config, partitions, turn, store }) }
+        Self { inner: Arc::new(Inner { name, config, partitions, turn, store, gate }) }
     }
 
     /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
-    pub(super) fn take_up(&self, config: TopicConfig, added: Vec<Arc<Partition>>) {
+    pub(super) fn take_up(&self, config: TopicConfig, rules: Rules, added: Vec<Arc<Partition>>) {
+        self.inner.gate.take_up(Ok(rules));
         for partition in self.partitions() {
             partition.configure(&config);
         }
@@ -110,13 +114,15 @@ impl Topic {
     /// # Errors
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
+    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic, and
+    /// [`Refused`](ErrorKind::Refused), transient, when the topic's rate is used up;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
         self.append_with(message, AppendOptions::default()).await
     }
 
-    /// As [`append`](Self::append), with a level or partition of its own.
+    /// As [`append`](Self::append), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -127,7 +133,10 @@ impl Topic {
         options: AppendOptions,
     ) -> Result<Appended> {
         let message = message.into();
-        self.place(&message, options)?.append(&message, options.durability).await
+        let permit = self.admit(std::slice::from_ref(&message))?;
+        let appended = self.place(&message, options)?.append(&message, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// As [`append_with`](Self::append_with) from a thread that waits for the ack anyway: it writes
@@ -137,7 +146,10 @@ impl Topic {
         message: &Message,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.place(message, options)?.append_here(message, options.durability).await
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append_here(message, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Appends messages to one partition, all or nothing, also across a crash.
@@ -154,7 +166,7 @@ impl Topic {
         self.append_batch_with(&messages, AppendOptions::default()).await
     }
 
-    /// As [`append_batch`](Self::append_batch), with a level or partition of its own.
+    /// As [`append_batch`](Self::append_batch), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -174,7 +186,10 @@ impl Topic {
                 self.choose(messages.iter().find(|message| message.key.is_some()).unwrap_or(first))
             }
         };
-        self.partition(partition)?.append_batch(messages, options.durability).await
+        let permit = self.admit(messages)?;
+        let appended = self.partition(partition)?.append_batch(messages, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Records of a partition in order, from `from` or the next available MSN on.
@@ -394,6 +409,12 @@ impl Topic {
             let why = format!("topic `{name}` has {count} partitions, no partition {number}");
             Error::new(ErrorKind::Invalid, why)
         })
+    }
+
+    /// Lets messages in that keep the topic's rules.
+    fn admit(&self, messages: &[Message]) -> Result<Permit> {
+        let permit = self.inner.gate.admit(messages);
+        permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
 
     fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {

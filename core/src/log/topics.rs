@@ -10,6 +10,7 @@ use super::Topic;
 use super::cache::{BatchCache, CacheStats};
 use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
+use super::constraints::{Constraints, Gate, Rules};
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
 use super::queue::closed;
@@ -108,16 +109,19 @@ impl Topics {
         self.check_writable()?;
         config.check()?;
         self.check_level(config)?;
+        Rules::of(&config.constraints)?;
+        let mut config = config.clone();
+        config.constraints.follow(&Constraints::default());
         let closed = self.closed.lock().await;
         check_not_closed(*closed)?;
         if self.load_config(name).await?.is_some() {
             return Err(already_exists(name));
         }
-        match self.save_config(name, config, Expected::Absent).await {
+        match self.save_config(name, &config, Expected::Absent).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return Err(already_exists(name)),
             saved => saved?,
         }
-        self.open_partitions(name, config.clone()).await
+        self.open_partitions(name, config).await
     }
 
     pub(super) async fn configure(
@@ -138,12 +142,14 @@ impl Topics {
             config.check()?;
             self.check_level(&config)?;
             check_growth(&present, &config)?;
+            config.constraints.follow(&present.constraints);
+            let rules = Rules::of(&config.constraints)?;
             match self.save_config(name, &config, expected).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => continue,
                 saved => saved?,
             }
             let added = self.start_partitions(name, &config, topic.partition_count()).await?;
-            topic.take_up(config.clone(), added);
+            topic.take_up(config.clone(), rules, added);
             return Ok(config);
         }
         let why = format!("topic `{name}` was configured by others {CONFIGURE_TRIES_MAX} times");
@@ -227,7 +233,12 @@ impl Topics {
         }
         self.check_level(&config)?;
         let partitions = self.start_partitions(name, &config, 0).await?;
-        let topic = Topic::new(name.clone(), config, partitions, self.store.clone());
+        let rules = match self.options.access {
+            Access::Read => Ok(Rules::default()),
+            Access::Write => Rules::of(&config.constraints),
+        };
+        let gate = Gate::of(rules, self.options.clock.clone());
+        let topic = Topic::new(name.clone(), config, partitions, self.store.clone(), gate);
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
