@@ -16,8 +16,8 @@ pub use crate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use crate::durability::Durability;
 pub use crate::error::{Effect, Error, ErrorKind, Result};
 pub use crate::log::{
-    Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page, Subscription, Topic,
-    TopicConfig,
+    Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page,
+    Producer, Subscription, Topic, TopicConfig,
 };
 pub use crate::msn::Msn;
 pub use crate::record::{Header, Message, Record};

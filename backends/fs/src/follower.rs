@@ -143,7 +143,9 @@ impl Follower {
         }
         let disturbed = look.survey.gaps.iter().any(|gap| gap.at == place)
             || look.judged.cut.is_some_and(|(at, _)| at == place);
-        if disturbed && (!is_there(opening, last.as_ref())? || *lock(&self.marks) != marks(opening)?) {
+        if disturbed
+            && (!is_there(opening, last.as_ref())? || *lock(&self.marks) != marks(opening)?)
+        {
             return Ok(false);
         }
         self.advance(opening, tail, look, last);
@@ -271,10 +273,7 @@ fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last
     }
 }
 
-fn try_first_look(
-    opening: &Opening<'_>,
-    root: &Path,
-) -> io::Result<(Opened, Option<Last>, Marks)> {
+fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Option<Last>, Marks)> {
     let seen = marks(opening)?;
     let plan: Plan = opening.plan()?;
     let look = look_from(opening, root, &plan.bases, (plan.start, plan.floor))?;

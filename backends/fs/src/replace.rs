@@ -53,9 +53,7 @@ impl Writer {
     fn check_replaces(&self, range: &Range<Msn>, batches: &[RecordBatch]) -> Result<()> {
         let invalid = |why: &str| Err(refused(range, why));
         let bounds = self.log.bounds();
-        if range.start > range.end
-            || range.start < bounds.first_msn
-            || range.end > bounds.next_msn
+        if range.start > range.end || range.start < bounds.first_msn || range.end > bounds.next_msn
         {
             return invalid("the partition does not reach that far");
         }
@@ -66,7 +64,8 @@ impl Writer {
                 return invalid("the new batches do not lie in it in order");
             }
             if batch.encoded_len() as u64 > bytes_max {
-                let why = format!("batch of {} bytes is larger than {bytes_max}", batch.encoded_len());
+                let why =
+                    format!("batch of {} bytes is larger than {bytes_max}", batch.encoded_len());
                 return Err(Error::new(ErrorKind::TooLarge, why));
             }
             next = batch.next_msn();
@@ -92,9 +91,10 @@ impl Writer {
                 extent: segment.extent(),
             })
             .collect();
-        let continues = old.iter().zip(old.iter().skip(1)).all(|(one, other)| {
-            one.extent.next_msn == other.base
-        });
+        let continues = old
+            .iter()
+            .zip(old.iter().skip(1))
+            .all(|(one, other)| one.extent.next_msn == other.base);
         let (first, last) = (old.first(), old.last());
         let whole = first.is_some_and(|first| first.base <= range.start)
             && last.is_some_and(|last| last.extent.next_msn >= range.end);

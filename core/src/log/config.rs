@@ -148,6 +148,7 @@ pub struct LogBuilder {
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) poll_interval: Duration,
+    pub(super) producer_expiry: Duration,
     pub(super) read_unacked: bool,
     pub(super) topics_max: usize,
 }
@@ -168,6 +169,7 @@ impl Default for LogBuilder {
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
             poll_interval: Duration::from_millis(5),
+            producer_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             read_unacked: false,
             topics_max: 100_000,
         }
@@ -275,6 +277,13 @@ impl LogBuilder {
         self
     }
 
+    /// How long a producer that is not used is remembered (7 days).
+    #[must_use]
+    pub fn producer_expiry(mut self, expiry: Duration) -> Self {
+        self.producer_expiry = expiry;
+        self
+    }
+
     /// Whether readers of this log see records that are written but not yet acked (they do not).
     #[must_use]
     pub fn read_unacked(mut self, read: bool) -> Self {
@@ -327,7 +336,8 @@ impl LogBuilder {
         }
         if self.compaction_memory_bytes < COMPACTION_MEMORY_MIN {
             let bytes = self.compaction_memory_bytes;
-            let why = format!("compaction_memory_bytes of {bytes} is below {COMPACTION_MEMORY_MIN}");
+            let why =
+                format!("compaction_memory_bytes of {bytes} is below {COMPACTION_MEMORY_MIN}");
             return Err(Error::new(ErrorKind::Invalid, why));
         }
         Ok(())

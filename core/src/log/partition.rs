@@ -12,10 +12,11 @@ use super::appender;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
+use super::producers::Remembered;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
-use crate::batch::{BatchBuilder, HEADER_BYTES};
-use crate::store::{Access, Bounds, PartitionStore};
+use crate::batch::{BatchBuilder, HEADER_BYTES, Producer};
+use crate::store::{Access, Bounds, MessageStore, PartitionStore};
 use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
@@ -40,7 +41,7 @@ pub(super) struct Partition {
     pub(super) store_blocks: bool,
     batch_bytes_max: usize,
     in_flight: Arc<Semaphore>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
     lane: tokio::sync::Mutex<()>,
@@ -54,6 +55,7 @@ pub(super) struct Partition {
     /// Whether every message needs a key.
     keyed: AtomicBool,
     pub(super) latest: Latest,
+    pub(super) remembered: Remembered,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -85,6 +87,7 @@ impl Partition {
             stopping: Arc::default(),
             keyed: AtomicBool::new(config.compaction.is_some()),
             latest: Latest::new(shared.latest_bytes.clone()),
+            remembered: Remembered::new(shared.documents.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -161,15 +164,25 @@ impl Partition {
         Ok(accepted)
     }
 
-    fn appended(&self, accepted: Accepted) -> Appended {
+    pub(super) fn appended(&self, accepted: Accepted) -> Appended {
         let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
         Appended::new(self.name.partition, ack)
     }
 
     fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
+        self.build_as(messages, bytes, Producer::NONE)
+    }
+
+    pub(super) fn build_as(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        producer: Producer,
+    ) -> Result<Built> {
         let now = self.options.clock.now();
         let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
-        let mut builder = BatchBuilder::with_buffer(buffer, self.queue.settings().batch_options);
+        let options = self.queue.settings().batch_options.with_producer(producer);
+        let mut builder = BatchBuilder::with_buffer(buffer, options);
         for message in messages {
             builder.push(message, now)?;
         }
@@ -183,7 +196,7 @@ impl Partition {
         Ok(built)
     }
 
-    async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
+    pub(super) async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
@@ -192,7 +205,7 @@ impl Partition {
         self.batch_bytes_max
     }
 
-    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+    pub(super) fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
         if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
             return Err(Error::new(ErrorKind::Invalid, why));
@@ -371,6 +384,7 @@ impl Partition {
     pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
         self.check_writable()?;
         let before = before.min(self.bounds().next_msn);
+        self.keep_producers().await?;
         let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
         self.store.trim(before).await
@@ -389,7 +403,8 @@ impl Partition {
             }),
         };
         self.visible.send_modify(|visible| visible.live = false);
-        ended
+        ended?;
+        self.save_producers().await
     }
 }
 
@@ -423,6 +438,8 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    /// Where documents are.
+    pub(super) documents: Arc<dyn MessageStore>,
     /// What the views of newest records take up.
     pub(super) latest_bytes: Arc<Budget>,
 }

@@ -7,9 +7,11 @@ use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
+use super::producers::OpenProducers;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
+    Appended, BatchSubscription, Consumer, PartitionDescription, Producer, Subscription,
+    TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
@@ -28,6 +30,7 @@ struct Inner {
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
+    producers: OpenProducers,
 }
 
 /// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
@@ -69,7 +72,8 @@ impl Topic {
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
-        Self { inner: Arc::new(Inner { name, config, partitions, turn, store }) }
+        let producers = OpenProducers::default();
+        Self { inner: Arc::new(Inner { name, config, partitions, turn, store, producers }) }
     }
 
     /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
@@ -252,7 +256,8 @@ impl Topic {
     /// answers.
     pub async fn compact(&self) -> Result<Vec<Compacted>> {
         if self.config().compaction.is_none() {
-            let why = format!("topic `{}` is not compacted: its configuration says so", self.name());
+            let why =
+                format!("topic `{}` is not compacted: its configuration says so", self.name());
             return Err(Error::new(ErrorKind::Invalid, why));
         }
         let mut all = Vec::new();
@@ -311,6 +316,29 @@ impl Topic {
         Consumer::new(name, self.clone(), self.inner.store.clone())
     }
 
+    /// A named producer of this topic, whose messages are stored once, however often they are sent.
+    ///
+    /// Producers of the same name that were opened before are fenced. The first one of the topic
+    /// reads what was appended since the last snapshot of its producers, which is made whenever
+    /// they have appended 64 MiB, and when the log is closed. A topic has at most 1,000 of them;
+    /// those that were not used for
+    /// [`producer_expiry`](super::LogBuilder::producer_expiry) make room for new ones, and start
+    /// again at sequence 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list;
+    /// [`TooLarge`](ErrorKind::TooLarge) beyond the limit; [`ReadOnly`](ErrorKind::ReadOnly);
+    /// and whatever the store answers.
+    pub async fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let name = ConsumerName::parse(name)?;
+        Producer::open(self, name, &self.inner.store).await
+    }
+
+    pub(super) fn open_producers(&self) -> &OpenProducers {
+        &self.inner.producers
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors
@@ -347,7 +375,7 @@ impl Topic {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
-    fn choose(&self, message: &Message) -> u32 {
+    pub(super) fn choose(&self, message: &Message) -> u32 {
         let count = self.partition_count();
         match &message.key {
             _ if count == 1 => 0,
@@ -356,7 +384,7 @@ impl Topic {
         }
     }
 
-    fn check_same_partition(&self, messages: &[Message]) -> Result<()> {
+    pub(super) fn check_same_partition(&self, messages: &[Message]) -> Result<()> {
         let count = self.partition_count();
         let mut keys = messages.iter().filter_map(|message| message.key.as_ref());
         let Some(first) = keys.next() else { return Ok(()) };

@@ -11,6 +11,7 @@ use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
+use super::producers::{registry_key, snapshot_key};
 use super::queue::closed;
 use crate::store::{
     Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
@@ -44,6 +45,7 @@ impl Topics {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
+            documents: store.clone(),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);
@@ -161,8 +163,10 @@ impl Topics {
         for partition in (0..config.partitions).rev() {
             let partition = TopicPartition::new(name.clone(), partition);
             self.store.discard(&state_key(&partition)?, Expected::Any).await?;
+            self.store.discard(&snapshot_key(&partition)?, Expected::Any).await?;
             self.store.remove(&partition).await?;
         }
+        self.store.discard(&registry_key(name)?, Expected::Any).await?;
         self.store.discard(&topic_key(name)?, Expected::Any).await?;
         Ok(true)
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::log::queue::closed;
 use crate::Result;
+use crate::log::queue::closed;
 
 /// How long a wait may be until it is looked whether to stop.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
