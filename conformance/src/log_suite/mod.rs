@@ -2,8 +2,10 @@
 
 pub mod appends;
 pub mod closing;
+pub mod compaction;
 pub mod consumers;
 pub mod crash;
+pub mod producers;
 pub mod reads;
 pub mod tails;
 pub mod topics;
@@ -21,6 +23,8 @@ pub const GROUPS: &[&[Case]] = &[
     tails::CASES,
     consumers::CASES,
     topics::CASES,
+    compaction::CASES,
+    producers::CASES,
     closing::CASES,
     crash::CASES,
 ];

@@ -48,6 +48,10 @@ pub enum Job {
     },
     /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
     AppendToLog,
+    /// Appends keyed messages to a log at `Sync`, saying `A <MSN>` for each ack, and compacts it.
+    CompactLog,
+    /// Appends to a log as an idempotent producer, some messages again, saying `A <MSN>`.
+    ProduceToLog,
     /// Like `Append`, and trims in between, saying `T <first MSN>`.
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.
