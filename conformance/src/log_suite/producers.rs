@@ -262,8 +262,8 @@ pub async fn unused_producers_make_room_and_used_ones_stay(cx: Cx) -> CaseResult
     let topic = log.topic(TOPIC).await?;
     let used = topic.producer("used").await?;
     let stored = used.next_sequence(0)?;
-    tokio::time::sleep(Duration::from_millis(5)).await;
     for number in 0..3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
         topic.producer(format!("new-{number}")).await?;
     }
     send(&used, stored..stored + 1).await?;
