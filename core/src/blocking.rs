@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::log::{self, MsgLog, Page, TopicConfig, TopicDescription};
 use crate::store::{Bounds, ReadLimit, wait_for};
-use crate::{AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
+use crate::{AppendOptions, Compacted, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
 #[derive(Clone, Debug)]
@@ -72,6 +72,15 @@ impl Log {
     /// As [`MsgLog::topics`].
     pub fn topics(&self) -> Result<Vec<TopicName>> {
         wait_for(self.runtime.handle(), self.log.topics())
+    }
+
+    /// Compacts every keyed topic now, however little is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::compact`].
+    pub fn compact(&self) -> Result<Vec<(TopicName, Compacted)>> {
+        wait_for(self.runtime.handle(), self.log.compact())
     }
 
     /// The log that this one waits for, for calls that need not wait.
@@ -188,6 +197,34 @@ impl Topic {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
+    /// Compacts every partition now, however little is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::compact`].
+    pub fn compact(&self) -> Result<Vec<Compacted>> {
+        wait_for(self.runtime.handle(), self.topic.compact())
+    }
+
+    /// The newest record of a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::latest`].
+    pub fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        wait_for(self.runtime.handle(), self.topic.latest(key))
+    }
+
+    /// A named producer, whose messages are stored once, however often they are sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::producer`].
+    pub fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let producer = wait_for(self.runtime.handle(), self.topic.producer(name))?;
+        Ok(Producer { runtime: self.runtime.clone(), producer })
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors
@@ -215,6 +252,60 @@ impl Topic {
     pub fn committed(&self, consumer: &str, partition: u32) -> Result<Option<Msn>> {
         let consumer = self.topic.consumer(consumer)?;
         wait_for(self.runtime.handle(), consumer.committed(partition))
+    }
+}
+
+/// A named producer whose calls wait for their answer. See [`log::Producer`].
+#[derive(Debug)]
+pub struct Producer {
+    runtime: Arc<Runtime>,
+    producer: log::Producer,
+}
+
+impl Producer {
+    /// The sequence of the next message to this partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::next_sequence`].
+    pub fn next_sequence(&self, partition: u32) -> Result<u64> {
+        self.producer.next_sequence(partition)
+    }
+
+    /// Appends the next message and answers at once; [`Appended::wait`] waits for the ack.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append`].
+    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append(message))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends the next messages to one partition, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append_batch`].
+    pub fn append_batch(&self, messages: &[Message]) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append_batch(messages))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends messages from this sequence on; stored already, they are not stored again.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append_at`].
+    pub fn append_at(
+        &self,
+        partition: u32,
+        sequence: u64,
+        messages: &[Message],
+    ) -> Result<Appended> {
+        let appending = self.producer.append_at(partition, sequence, messages);
+        let appended = wait_for(self.runtime.handle(), appending)?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 }
 
