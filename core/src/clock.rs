@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::UtcOffset;
+
 /// Milliseconds since the Unix epoch, as the record batch stores them; may be negative.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
@@ -35,6 +37,11 @@ impl fmt::Display for Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time of day; may jump in either direction.
     fn now(&self) -> Timestamp;
+
+    /// How far this clock's wall time is ahead of UTC now; `None` where it does not know.
+    fn utc_offset(&self) -> Option<UtcOffset> {
+        None
+    }
 }
 
 /// The clock of the operating system.

@@ -1,7 +1,11 @@
 //! Replacing segments: whatever fails or is lost in the middle, there is the old or the new, whole;
 //! readers in this and in other processes go on.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 

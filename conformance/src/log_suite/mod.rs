@@ -1,14 +1,18 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
 pub mod appends;
+pub mod cache;
 pub mod closing;
 pub mod compaction;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
+pub mod find;
 pub mod producers;
 pub mod reads;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -20,13 +24,17 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
+    find::CASES,
+    cache::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,
     compaction::CASES,
     producers::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.

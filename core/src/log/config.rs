@@ -137,6 +137,7 @@ impl AppendOptions {
 pub struct LogBuilder {
     pub(super) access: Access,
     pub(super) batch_bytes_max: usize,
+    pub(super) cache_bytes: usize,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) compaction_bytes_per_second: Option<u64>,
     pub(super) compaction_interval: Duration,
@@ -158,6 +159,7 @@ impl Default for LogBuilder {
         Self {
             access: Access::Write,
             batch_bytes_max: 1 << 20,
+            cache_bytes: 64 << 20,
             clock: Arc::new(SystemClock),
             compaction_bytes_per_second: None,
             compaction_interval: Duration::from_secs(15),
@@ -188,6 +190,17 @@ impl LogBuilder {
     #[must_use]
     pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = bytes;
+        self
+    }
+
+    /// The memory for batches that are read again, in bytes, over all topics (64 MiB); 0 for none.
+    ///
+    /// It serves reads of single records and several subscriptions at the end of a partition;
+    /// large reads pass it by. A log opened for reading, which cannot know what its writer changes,
+    /// and one over a store that is memory itself have none.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
         self
     }
 

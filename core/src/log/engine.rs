@@ -11,12 +11,14 @@ use super::stats::LogStats;
 use super::topics::Topics;
 use super::{Appended, Compacted, MsgLog, Subscription, Topic, TopicDescription};
 use crate::store::{Bounds, MessageStore, ReadLimit, StoreInfo};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName, TopicPartition};
+use crate::{
+    ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
+};
 
 /// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
-/// [`Durability::Sync`]; appends that wait then are answered with
+/// [`Durability::Sync`](crate::Durability::Sync); appends that wait then are answered with
 /// [`Closed`](ErrorKind::Closed).
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -107,7 +109,8 @@ impl Log {
             .map(|partition| partition.counters.stats(partition.name.clone()))
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
-        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes() }
+        let in_flight_bytes = self.topics.in_flight_bytes();
+        LogStats { partitions, in_flight_bytes, cache: self.topics.cache_stats() }
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {
@@ -163,6 +166,10 @@ impl MsgLog for Log {
 
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription> {
         Ok(Subscription::new(self.partition(partition).await?, from))
+    }
+
+    async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn> {
+        self.partition(partition).await?.find(timestamp).await
     }
 
     async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {

@@ -22,10 +22,13 @@
 mod ack;
 mod appender;
 mod buffers;
+mod cache;
+mod cached_store;
 mod compaction;
 mod config;
 mod consumer;
 mod engine;
+mod find;
 mod in_flight;
 mod latest;
 mod partition;
@@ -33,10 +36,13 @@ mod partitioner;
 mod producers;
 mod queue;
 mod read;
+mod single;
 mod stats;
 mod subscription;
 mod topic;
 mod topics;
+mod touches;
+mod typed;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -44,6 +50,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::cache::CacheStats;
 pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::consumer::Consumer;
@@ -51,11 +58,13 @@ pub use self::engine::Log;
 pub use self::partitioner::partition_of_key;
 pub use self::producers::Producer;
 pub use self::read::{BatchPage, Page};
+pub use self::single::Missing;
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
+pub use self::typed::{Decoded, TypedPage, TypedRecord, TypedSubscription, TypedTopic};
 use crate::store::{Bounds, ReadLimit, Usage};
-use crate::{ConsumerName, Message, Msn, Result, TopicName, TopicPartition};
+use crate::{ConsumerName, Message, Msn, Result, Timestamp, TopicName, TopicPartition};
 
 /// An ordered, durable log of messages in topics, wherever it runs.
 ///
@@ -140,6 +149,15 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such partition.
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription>;
+
+    /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.
+    ///
+    /// See [`Topic::find`] for what holds where the times of records fall.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn>;
 
     /// What a partition holds for readers: `next_msn` is the end of what they see.
     async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds>;

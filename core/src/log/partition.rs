@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
 use super::appender;
+use super::cache::{BatchCache, PartitionCache};
+use super::cached_store::CachedStore;
 use super::config::{LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
@@ -35,6 +37,7 @@ struct Visible {
 pub(super) struct Partition {
     pub(super) name: TopicPartition,
     pub(super) store: Arc<dyn PartitionStore>,
+    pub(super) cache: Arc<PartitionCache>,
     pub(super) options: Arc<LogBuilder>,
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
@@ -70,10 +73,13 @@ impl Partition {
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
         let settings = settings(config, options);
+        let cache = shared.cache.of_partition();
+        let store = cached(store, &cache, shared);
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
+            cache,
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
@@ -403,6 +409,8 @@ impl Partition {
             }),
         };
         self.visible.send_modify(|visible| visible.live = false);
+        // What is closed may be removed: the store says so to whoever still reads.
+        self.cache.turn_off();
         ended?;
         self.save_producers().await
     }
@@ -418,6 +426,18 @@ impl Drop for Partition {
 fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
     let level = config.durability.unwrap_or(options.durability);
     Settings { level, batch_options: config.batch_options() }
+}
+
+/// The store under the cache, where there is one.
+fn cached(
+    store: Arc<dyn PartitionStore>,
+    cache: &Arc<PartitionCache>,
+    shared: &Shared,
+) -> Arc<dyn PartitionStore> {
+    if shared.cache.is_on() {
+        return Arc::new(CachedStore { inner: store, cache: cache.clone() });
+    }
+    store
 }
 
 /// What a turn of the appender has done.
@@ -442,4 +462,5 @@ pub(super) struct Shared {
     pub(super) documents: Arc<dyn MessageStore>,
     /// What the views of newest records take up.
     pub(super) latest_bytes: Arc<Budget>,
+    pub(super) cache: Arc<BatchCache>,
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::cache::CacheStats;
 use crate::TopicPartition;
 
 /// What a log has done since it was opened.
@@ -13,6 +14,8 @@ pub struct LogStats {
     pub partitions: Vec<PartitionStats>,
     /// Bytes accepted and not yet at their level.
     pub in_flight_bytes: usize,
+    /// What the batch cache has done.
+    pub cache: CacheStats,
 }
 
 /// What one partition has done since it was opened.

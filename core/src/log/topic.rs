@@ -10,11 +10,13 @@ use super::partition_of_key;
 use super::producers::OpenProducers;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, PartitionDescription, Producer, Subscription,
+    Appended, BatchSubscription, Consumer, Missing, PartitionDescription, Producer, Subscription,
     TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
+use crate::{
+    Clock, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName,
+};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -189,6 +191,34 @@ impl Topic {
         self.partition(partition)?.read(from, limit).await
     }
 
+    /// The record at `msn`; `None` when readers see none there. [`read_many`](Self::read_many) says
+    /// why.
+    ///
+    /// Costs one read of the batch that holds it, unless the batch cache has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn record(&self, partition: u32, msn: Msn) -> Result<Option<Record>> {
+        self.partition(partition)?.record(msn).await
+    }
+
+    /// A record for each of `msns`, in the order asked, or why there is none.
+    ///
+    /// The MSNs need not be sorted and may repeat; at most 100,000 at a time. Each batch that holds
+    /// any of them is read once. The records keep no batch in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); and [`TooLarge`](ErrorKind::TooLarge) for too many.
+    pub async fn read_many(
+        &self,
+        partition: u32,
+        msns: &[Msn],
+    ) -> Result<Vec<std::result::Result<Record, Missing>>> {
+        self.partition(partition)?.read_many(msns).await
+    }
+
     /// A stream of a partition's records from `from` on, from history to live.
     ///
     /// # Errors
@@ -221,6 +251,22 @@ impl Topic {
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_batches(&self, partition: u32, from: Msn) -> Result<BatchSubscription> {
         Ok(BatchSubscription::new(self.partition(partition)?.clone(), from))
+    }
+
+    /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.
+    ///
+    /// Always: the record answered is at or after `timestamp`, and the one before it is older.
+    /// Where times never fall from record to record, as with
+    /// [`TimestampKind::Append`](crate::batch::TimestampKind::Append) and a clock that never goes
+    /// back, all before it are older, so nothing that was asked for is missed. Where times fall, a
+    /// record of that time may also lie before the answer, or before the end. Costs one read of a
+    /// batch where the store has an index of times, else one for each halving of the partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn find(&self, partition: u32, timestamp: Timestamp) -> Result<Msn> {
+        self.partition(partition)?.find(timestamp).await
     }
 
     /// What a partition holds for readers: `next_msn` is the end of what they see.
@@ -356,6 +402,11 @@ impl Topic {
         }
         let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
+    }
+
+    /// The log's clock.
+    pub(super) fn clock(&self) -> Option<&dyn Clock> {
+        self.partitions().first().map(|partition| partition.options.clock.as_ref())
     }
 
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::Topic;
+use super::cache::{BatchCache, CacheStats};
 use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
 use super::latest::Budget;
@@ -46,6 +47,7 @@ impl Topics {
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
             documents: store.clone(),
+            cache: BatchCache::new(cache_bytes(&options, &capabilities)),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);
@@ -71,6 +73,10 @@ impl Topics {
 
     pub(super) fn store_info(&self) -> StoreInfo {
         self.store.info()
+    }
+
+    pub(super) fn cache_stats(&self) -> CacheStats {
+        self.shared.cache.stats()
     }
 
     /// Bytes accepted and not yet at their level.
@@ -296,6 +302,13 @@ impl Topics {
         self.topics.write().unwrap_or_else(PoisonError::into_inner).clear();
         first_error.map_or(store, Err)
     }
+}
+
+/// The budget of the batch cache: none where the store may change behind the log's back, nor where
+/// it keeps everything in memory itself.
+fn cache_bytes(options: &LogBuilder, capabilities: &Capabilities) -> usize {
+    let pays = options.access == Access::Write && capabilities.sync_survives != Survives::None;
+    if pays { options.cache_bytes } else { 0 }
 }
 
 fn topic_key(name: &TopicName) -> Result<DocumentKey> {

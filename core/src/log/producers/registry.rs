@@ -57,8 +57,9 @@ pub(super) async fn register(
             let seen = last_seen(named.id).map_or(named.opened, |seen| seen.max(named.opened));
             other != name && seen < oldest
         };
-        let dead = registry.names.extract_if(.., |other, named| is_dead(other, named));
+        let dead = registry.names.iter().filter(|(other, named)| is_dead(other, named));
         let expired: Vec<_> = dead.map(|(_, named)| named.id).collect();
+        registry.names.retain(|_, named| !expired.contains(&named.id));
         let named = registry.raise(name, now)?;
         let json = serde_json::to_vec(&registry).map_err(|cause| {
             Error::new(ErrorKind::Invalid, "producers cannot be written").with_source(cause)
