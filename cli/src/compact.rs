@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Compact, output: Output) -> Result<ExitCode, Fail
     let log = open::for_writing(&args.url, builder).await?;
     let done = match &args.topic {
         Some(name) => {
-            let done = log.topic(name).await?.compact().await?;
+            let done = log.topic(name.as_str()).await?.compact().await?;
             done.into_iter().map(|done| (name.clone(), done)).collect()
         }
         None => log.compact().await?,
