@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Change a topic's configuration; what is stored stays as it is
     #[command(after_help = EXIT_CODES)]
     Configure(Configure),
+    /// Keep only the newest record of each key of keyed topics, now
+    #[command(after_help = EXIT_CODES)]
+    Compact(Compact),
     /// Read every byte of a store and say which segments are whole, torn or damaged
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
@@ -69,6 +72,22 @@ pub(crate) enum Command {
     /// Copy a store into another one; after an interruption run it again
     #[command(after_help = EXIT_CODES)]
     Migrate(Migrate),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compact {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic [default: every keyed one]
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: Option<TopicName>,
+    /// Read and write at most so many bytes a second
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bytes_per_second: Option<u64>,
+    /// The memory that it may take [default: 128 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_bytes: Option<usize>,
 }
 
 #[derive(Args, Debug)]

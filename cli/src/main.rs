@@ -3,6 +3,7 @@
 //! `args` says what can be asked, `failure` what it costs (exit codes); each command has a module.
 
 mod args;
+mod compact;
 mod configure;
 mod consume;
 mod describe;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Topics(args) => describe::topics(&args, output).await,
             Command::Describe(args) => describe::describe(&args, output).await,
             Command::Configure(args) => Box::pin(configure::run(&args, output)).await,
+            Command::Compact(args) => compact::run(&args, output).await,
             Command::Verify(args) => repair::verify(&args, output),
             Command::Repair(args) => repair::repair(&args, output).await,
             Command::Migrate(args) => Box::pin(migrate::run(args, output)).await,

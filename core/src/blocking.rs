@@ -233,6 +233,16 @@ impl Topic {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
+    /// A named producer, whose messages are stored once, however often they are sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::producer`].
+    pub fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let producer = wait_for(self.runtime.handle(), self.topic.producer(name))?;
+        Ok(Producer { runtime: self.runtime.clone(), producer })
+    }
+
     /// The topic that this one waits for, for calls that need not wait and for
     /// [typed values](log::Topic::typed).
     pub fn as_async(&self) -> &log::Topic {
@@ -266,6 +276,60 @@ impl Topic {
     pub fn committed(&self, consumer: &str, partition: u32) -> Result<Option<Msn>> {
         let consumer = self.topic.consumer(consumer)?;
         wait_for(self.runtime.handle(), consumer.committed(partition))
+    }
+}
+
+/// A named producer whose calls wait for their answer. See [`log::Producer`].
+#[derive(Debug)]
+pub struct Producer {
+    runtime: Arc<Runtime>,
+    producer: log::Producer,
+}
+
+impl Producer {
+    /// The sequence of the next message to this partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::next_sequence`].
+    pub fn next_sequence(&self, partition: u32) -> Result<u64> {
+        self.producer.next_sequence(partition)
+    }
+
+    /// Appends the next message and answers at once; [`Appended::wait`] waits for the ack.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append`].
+    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append(message))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends the next messages to one partition, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append_batch`].
+    pub fn append_batch(&self, messages: &[Message]) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append_batch(messages))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
+    }
+
+    /// Appends messages from this sequence on; stored already, they are not stored again.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Producer::append_at`].
+    pub fn append_at(
+        &self,
+        partition: u32,
+        sequence: u64,
+        messages: &[Message],
+    ) -> Result<Appended> {
+        let appending = self.producer.append_at(partition, sequence, messages);
+        let appended = wait_for(self.runtime.handle(), appending)?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 }
 

@@ -3,12 +3,14 @@
 pub mod appends;
 pub mod cache;
 pub mod closing;
+pub mod compaction;
 pub mod constraints;
 pub mod consumers;
 pub mod crash;
 pub mod failures;
 pub mod find;
 pub mod partitions;
+pub mod producers;
 pub mod reads;
 pub mod select;
 pub mod sinks;
@@ -34,6 +36,8 @@ pub const GROUPS: &[&[Case]] = &[
     partitions::CASES,
     consumers::CASES,
     topics::CASES,
+    compaction::CASES,
+    producers::CASES,
     typed::CASES,
     constraints::CASES,
     closing::CASES,

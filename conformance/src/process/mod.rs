@@ -42,6 +42,10 @@ pub enum Job {
     },
     /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
     AppendToLog,
+    /// Appends keyed messages to a log at `Sync`, saying `A <MSN>` for each ack, and compacts it.
+    CompactLog,
+    /// Appends to a log as an idempotent producer, some messages again, saying `A <MSN>`.
+    ProduceToLog,
     /// Like `Append`, with large batches among the small, and trims in between, saying
     /// `T <first MSN>`.
     AppendAndTrim,

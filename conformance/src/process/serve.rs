@@ -12,7 +12,9 @@ use msglog_core::{ErrorKind, Log, Message, Msn};
 use super::{HERE, Job, ORDER_VARIABLE, Order};
 use crate::backend::{Backend, Instance};
 use crate::cx::{PARTITION, create, key};
+use crate::log_suite::compaction::compact_for_ever;
 use crate::log_suite::crash::append_for_ever;
+use crate::log_suite::producers::produce_for_ever;
 use crate::process::trace::{AUDIT_CHANGES, AUDIT_END, AUDIT_ROUNDS, marker};
 use crate::process::waiting::wait;
 use crate::sample::{Samples, batch_of};
@@ -73,6 +75,11 @@ async fn work(backend: Arc<dyn Backend>, order: &Order) -> CaseResult {
         }
         Job::AppendAndTrim => append_and_trim(&store, samples).await,
         Job::AppendToLog => append_for_ever(Log::builder().open(store).await?, say).await,
+        Job::CompactLog => {
+            let log = Log::builder().compaction_interval(Duration::ZERO).open(store).await?;
+            compact_for_ever(log, say).await
+        }
+        Job::ProduceToLog => produce_for_ever(Log::builder().open(store).await?, say).await,
         Job::Save => save(&store).await,
         Job::Audit => audit(&store, order.seed).await,
         Job::Wait => wait(&store, samples).await,

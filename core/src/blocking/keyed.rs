@@ -19,7 +19,7 @@ impl Log {
         wait_for(self.runtime.handle(), self.log.configure(topic, change))
     }
 
-    /// Compacts what has to be in the open topics; answers what it did.
+    /// Compacts every keyed topic now, however little is new; answers what it did.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Log {
 }
 
 impl Topic {
-    /// Compacts the topic; answers what it did in each partition.
+    /// Compacts every partition now, however little is new; answers what it did in each.
     ///
     /// # Errors
     ///

@@ -209,6 +209,7 @@ pub struct LogBuilder {
     pub(super) message_bytes_max: usize,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
+    pub(super) producer_expiry: Duration,
     pub(super) read_unacked: bool,
     pub(super) topics_max: usize,
 }
@@ -231,6 +232,7 @@ impl Default for LogBuilder {
             message_bytes_max: 8 << 20,
             partitioner: None,
             poll_interval: Duration::from_millis(5),
+            producer_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             read_unacked: false,
             topics_max: 100_000,
         }
@@ -353,6 +355,13 @@ impl LogBuilder {
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
+        self
+    }
+
+    /// How long a producer that is not used is remembered (7 days).
+    #[must_use]
+    pub fn producer_expiry(mut self, expiry: Duration) -> Self {
+        self.producer_expiry = expiry;
         self
     }
 

@@ -41,6 +41,7 @@ mod metrics;
 mod models;
 mod partition;
 mod partitioner;
+mod producers;
 mod queue;
 mod read;
 mod reverse;
@@ -73,6 +74,7 @@ pub use self::merged::{MergedSubscription, PartitionRecord};
 #[cfg(feature = "metrics")]
 pub use self::metrics::MetricsReporter;
 pub use self::partitioner::{Partitioner, partition_of_key};
+pub use self::producers::Producer;
 pub use self::read::{BatchPage, Page};
 pub use self::single::Missing;
 pub use self::sink::AppendSink;

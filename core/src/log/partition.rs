@@ -14,12 +14,12 @@ use super::cached_store::CachedStore;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
+use super::producers::Remembered;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
 use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
-use crate::batch::{BatchBuilder, CompressionPolicy, HEADER_BYTES};
-
-use crate::store::{Access, Bounds, PartitionStore};
+use crate::batch::{BatchBuilder, BatchOptions, CompressionPolicy, HEADER_BYTES, Producer};
+use crate::store::{Access, Bounds, MessageStore, PartitionStore};
 use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
@@ -45,7 +45,7 @@ pub(super) struct Partition {
     pub(super) store_blocks: bool,
     batch_bytes_max: usize,
     in_flight: Arc<Semaphore>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
     lane: tokio::sync::Mutex<()>,
@@ -59,6 +59,7 @@ pub(super) struct Partition {
     /// Whether every message needs a key.
     keyed: AtomicBool,
     pub(super) latest: Latest,
+    pub(super) remembered: Remembered,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -92,6 +93,7 @@ impl Partition {
             stopping: Arc::default(),
             keyed: AtomicBool::new(config.compaction.is_some()),
             latest: Latest::new(shared.latest_bytes.clone()),
+            remembered: Remembered::new(shared.documents.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -170,7 +172,7 @@ impl Partition {
         Ok(accepted)
     }
 
-    fn appended(&self, accepted: Accepted) -> Appended {
+    pub(super) fn appended(&self, accepted: Accepted) -> Appended {
         let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
         Appended::new(self.name.partition, ack)
     }
@@ -181,10 +183,30 @@ impl Partition {
         bytes: usize,
         compression: Option<CompressionPolicy>,
     ) -> Result<Built> {
-        let now = self.options.clock.now();
-        let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
         let mut options = self.queue.settings().batch_options;
         options.compression = compression.unwrap_or(options.compression);
+        self.build_with(messages, bytes, options)
+    }
+
+    /// A batch of one idempotent producer.
+    pub(super) fn build_as(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        producer: Producer,
+    ) -> Result<Built> {
+        let options = self.queue.settings().batch_options.with_producer(producer);
+        self.build_with(messages, bytes, options)
+    }
+
+    fn build_with(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        options: BatchOptions,
+    ) -> Result<Built> {
+        let now = self.options.clock.now();
+        let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
         let mut builder = BatchBuilder::with_buffer(buffer, options);
         for message in messages {
             builder.push(message, now)?;
@@ -199,7 +221,7 @@ impl Partition {
         Ok(built)
     }
 
-    async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
+    pub(super) async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
@@ -208,7 +230,7 @@ impl Partition {
         self.batch_bytes_max
     }
 
-    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+    pub(super) fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
         if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
             return Err(Error::new(ErrorKind::Invalid, why));
@@ -390,6 +412,7 @@ impl Partition {
     pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
         self.check_writable()?;
         let before = before.min(self.bounds().next_msn);
+        self.keep_producers().await?;
         let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
         let span = tracing::debug_span!("trim", partition = %self.name, %before);
@@ -408,7 +431,8 @@ impl Partition {
         self.visible.send_modify(|visible| visible.live = false);
         // What is closed may be removed: the store says so to whoever still reads.
         self.cache.turn_off();
-        ended
+        ended?;
+        self.save_producers().await
     }
 
     /// The running appender, for whoever waits for its end.
@@ -466,6 +490,8 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    /// Where documents are.
+    pub(super) documents: Arc<dyn MessageStore>,
     /// What the views of newest records take up.
     pub(super) latest_bytes: Arc<Budget>,
     pub(super) cache: Arc<BatchCache>,

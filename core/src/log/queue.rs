@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::ack::{AckAt, Progress};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
+use super::producers::{Sequenced, Table, Verdict};
 use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
@@ -54,6 +55,8 @@ struct State {
     end: Option<Error>,
     /// Whether that was a failure that lasts.
     broken: bool,
+    /// What is known of idempotent producers.
+    producers: Table,
     /// How many records the appender's thread waits for; `None` when it does not wait.
     awaited: Option<u64>,
 }
@@ -204,6 +207,7 @@ impl Queue {
             owed: None,
             end: None,
             broken: false,
+            producers: Table::default(),
             awaited: None,
         };
         Self {
@@ -262,6 +266,40 @@ impl Queue {
         built.batch.stamp(state.next_msn, NO_EPOCH);
         state.gathering.pending.push(Pending::Built(built));
         Ok(self.accept(state, count, level, admitted))
+    }
+
+    /// As [`push_batch`](Self::push_batch) for the records of a producer, unless they are stored or
+    /// on their way already; answers whether they are new.
+    pub(super) fn push_sequenced(
+        &self,
+        mut built: Built,
+        records: &Sequenced,
+        now: Timestamp,
+        admitted: Admitted<'_>,
+    ) -> Result<(Accepted, bool)> {
+        let mut state = self.lock();
+        state.check_open(records.count)?;
+        if let Verdict::Stored(first) = state.producers.check(records)? {
+            let (msns, ack_at) = (first..first.plus(records.count), ack_at(state.settings.level));
+            let (progress, wake) = (state.progress.clone(), Wake::None);
+            return Ok((Accepted { msns, ack_at, progress, wake }, false));
+        }
+        let next_msn = state.next_msn;
+        built.batch.stamp(next_msn, NO_EPOCH);
+        state.gathering.pending.push(Pending::Built(built));
+        state.producers.note(records, next_msn, now);
+        Ok((self.accept(state, records.count, None, admitted), true))
+    }
+
+    /// Looks at what is known of producers, or changes it.
+    pub(super) fn change_producers<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
+        change(&mut self.lock().producers)
+    }
+
+    /// What is known of producers below which MSN, and the run that makes it true.
+    pub(super) fn producers(&self) -> (Table, Msn, Arc<Progress>) {
+        let state = self.lock();
+        (state.producers.clone(), state.next_msn, state.progress.clone())
     }
 
     fn accept(
@@ -393,6 +431,7 @@ impl Queue {
         match restart_at {
             Some(msn) => {
                 state.next_msn = msn;
+                state.producers.truncate(msn);
                 state.progress = Arc::new(Progress::starting_at(msn));
             }
             None => {

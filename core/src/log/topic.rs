@@ -8,10 +8,11 @@ use super::config::{AppendOptions, TopicConfig};
 use super::constraints::{Gate, Permit, Rules};
 use super::partition::Partition;
 use super::partition_of_key;
+use super::producers::OpenProducers;
 use super::read::{BatchPage, Page};
 use super::{
     AppendSink, Appended, BatchSubscription, Consumer, Filter, MergedSubscription, Missing,
-    PartitionDescription, Partitioner, SubscribeOptions, Subscription, TopicDescription,
+    PartitionDescription, Partitioner, Producer, SubscribeOptions, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{
@@ -35,6 +36,7 @@ struct Inner {
     turn: AtomicU32,
     store: Arc<dyn MessageStore>,
     gate: Gate,
+    producers: OpenProducers,
 }
 
 /// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
@@ -77,7 +79,8 @@ impl Topic {
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
-        let inner = Arc::new(Inner { name, config, partitions, turn, store, gate });
+        let producers = OpenProducers::default();
+        let inner = Arc::new(Inner { name, config, partitions, turn, store, gate, producers });
         Self { inner, partitioner: None }
     }
 
@@ -489,6 +492,29 @@ impl Topic {
         Consumer::new(name, self.clone(), self.inner.store.clone())
     }
 
+    /// A named producer of this topic, whose messages are stored once, however often they are sent.
+    ///
+    /// Producers of the same name that were opened before are fenced. The first one of the topic
+    /// reads what was appended since the last snapshot of its producers, which is made whenever
+    /// they have appended 64 MiB, and when the log is closed. A topic has at most 1,000 of them;
+    /// those that were not used for
+    /// [`producer_expiry`](super::LogBuilder::producer_expiry) make room for new ones, and start
+    /// again at sequence 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list;
+    /// [`TooLarge`](ErrorKind::TooLarge) beyond the limit; [`ReadOnly`](ErrorKind::ReadOnly);
+    /// and whatever the store answers.
+    pub async fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let name = ConsumerName::parse(name)?;
+        Producer::open(self, name, &self.inner.store).await
+    }
+
+    pub(super) fn open_producers(&self) -> &OpenProducers {
+        &self.inner.producers
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors
@@ -527,7 +553,7 @@ impl Topic {
     }
 
     /// Lets messages in that keep the topic's rules.
-    fn admit(&self, messages: &[Message]) -> Result<Permit> {
+    pub(super) fn admit(&self, messages: &[Message]) -> Result<Permit> {
         let permit = self.inner.gate.admit(messages);
         permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
@@ -536,7 +562,7 @@ impl Topic {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
-    fn choose(&self, message: &Message) -> u32 {
+    pub(super) fn choose(&self, message: &Message) -> u32 {
         let count = self.partition_count();
         if count == 1 {
             return 0;
@@ -556,7 +582,7 @@ impl Topic {
     }
 
     /// The partition of a batch: the one that any of its messages asks for.
-    fn choose_for_all(&self, messages: &[Message]) -> Result<u32> {
+    pub(super) fn choose_for_all(&self, messages: &[Message]) -> Result<u32> {
         let count = self.partition_count();
         if count == 1 {
             return Ok(0);

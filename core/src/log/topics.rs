@@ -15,6 +15,7 @@ use super::config::{LogBuilder, TopicConfig};
 use super::constraints::{Constraints, Gate, Rules};
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
+use super::producers::{registry_key, snapshot_key};
 use super::queue::closed;
 use crate::store::{
     Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
@@ -49,6 +50,7 @@ impl Topics {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
+            documents: store.clone(),
             cache: BatchCache::new(cache_bytes(&options, &capabilities)),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
@@ -185,8 +187,10 @@ impl Topics {
         for partition in (0..config.partitions).rev() {
             let partition = TopicPartition::new(name.clone(), partition);
             self.store.discard(&state_key(&partition)?, Expected::Any).await?;
+            self.store.discard(&snapshot_key(&partition)?, Expected::Any).await?;
             self.store.remove(&partition).await?;
         }
+        self.store.discard(&registry_key(name)?, Expected::Any).await?;
         self.store.discard(&topic_key(name)?, Expected::Any).await?;
         Ok(true)
     }
