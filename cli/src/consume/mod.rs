@@ -28,9 +28,9 @@ const FOLLOW_RECORDS_MAX: usize = 1024;
 /// Prints the records asked for.
 pub(crate) async fn run(args: Consume, output: Output) -> Result<ExitCode, Failure> {
     let format = check(&args, output)?;
-    let (log, store) = open::for_reading(&args.url).await?;
+    let (log, _) = open::for_reading(&args.url).await?;
     let topic = log.topic(args.topic.as_str()).await?;
-    let spans = span::spans(&args, &*store, &topic).await?;
+    let spans = span::spans(&args, &topic).await?;
     let key_separator = args.key_separator.clone();
     let formatter = Formatter { topic: args.topic.clone(), format, key_separator };
     let mut printer = Printer::new(formatter, args.count);

@@ -4,6 +4,7 @@ pub mod appends;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod find;
 pub mod reads;
 pub mod tails;
 pub mod topics;
@@ -18,6 +19,7 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
+    find::CASES,
     tails::CASES,
     consumers::CASES,
     topics::CASES,

@@ -11,7 +11,9 @@ use super::stats::LogStats;
 use super::topics::Topics;
 use super::{Appended, MsgLog, Subscription, Topic, TopicDescription};
 use crate::store::{Bounds, MessageStore, ReadLimit, StoreInfo};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName, TopicPartition};
+use crate::{
+    ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
+};
 
 /// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
@@ -144,6 +146,10 @@ impl MsgLog for Log {
 
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription> {
         Ok(Subscription::new(self.partition(partition).await?, from))
+    }
+
+    async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn> {
+        self.partition(partition).await?.find(timestamp).await
     }
 
     async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds> {

@@ -25,6 +25,7 @@ mod buffers;
 mod config;
 mod consumer;
 mod engine;
+mod find;
 mod in_flight;
 mod partition;
 mod partitioner;
@@ -50,7 +51,7 @@ pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
 use crate::store::{Bounds, ReadLimit, Usage};
-use crate::{ConsumerName, Message, Msn, Result, TopicName, TopicPartition};
+use crate::{ConsumerName, Message, Msn, Result, Timestamp, TopicName, TopicPartition};
 
 /// An ordered, durable log of messages in topics, wherever it runs.
 ///
@@ -135,6 +136,15 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such partition.
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription>;
+
+    /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.
+    ///
+    /// See [`Topic::find`] for what holds where the times of records fall.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn>;
 
     /// What a partition holds for readers: `next_msn` is the end of what they see.
     async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds>;

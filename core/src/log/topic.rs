@@ -11,7 +11,7 @@ use super::{
     Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, TopicName};
+use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -216,6 +216,22 @@ impl Topic {
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_batches(&self, partition: u32, from: Msn) -> Result<BatchSubscription> {
         Ok(BatchSubscription::new(self.partition(partition)?.clone(), from))
+    }
+
+    /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.
+    ///
+    /// Always: the record answered is at or after `timestamp`, and the one before it is older.
+    /// Where times never fall from record to record, as with
+    /// [`TimestampKind::Append`](crate::batch::TimestampKind::Append) and a clock that never goes
+    /// back, all before it are older, so nothing that was asked for is missed. Where times fall, a
+    /// record of that time may also lie before the answer, or before the end. Costs one read of a
+    /// batch where the store has an index of times, else one for each halving of the partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn find(&self, partition: u32, timestamp: Timestamp) -> Result<Msn> {
+        self.partition(partition)?.find(timestamp).await
     }
 
     /// What a partition holds for readers: `next_msn` is the end of what they see.
