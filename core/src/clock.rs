@@ -1,6 +1,7 @@
 //! Time comes in here, and nowhere else, so that tests choose it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,6 +36,12 @@ impl fmt::Display for Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time of day; may jump in either direction.
     fn now(&self) -> Timestamp;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        self.as_ref().now()
+    }
 }
 
 /// The clock of the operating system.

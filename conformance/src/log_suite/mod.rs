@@ -6,6 +6,7 @@ pub mod consumers;
 pub mod crash;
 pub mod find;
 pub mod reads;
+pub mod retention;
 pub mod tails;
 pub mod topics;
 
@@ -22,6 +23,7 @@ pub const GROUPS: &[&[Case]] = &[
     find::CASES,
     tails::CASES,
     consumers::CASES,
+    retention::CASES,
     topics::CASES,
     closing::CASES,
     crash::CASES,

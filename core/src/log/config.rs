@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Log;
+use super::{DeleteHook, Log, Retention};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
@@ -27,6 +27,9 @@ pub struct TopicConfig {
     pub compression: Compression,
     /// What the timestamps say.
     pub timestamps: TimestampKind,
+    /// What it keeps, and for how long.
+    #[serde(skip_serializing_if = "Retention::is_forever")]
+    pub retention: Retention,
 }
 
 impl Default for TopicConfig {
@@ -36,6 +39,7 @@ impl Default for TopicConfig {
             durability: None,
             compression: Compression::None,
             timestamps: TimestampKind::Create,
+            retention: Retention::keep_forever(),
         }
     }
 }
@@ -69,12 +73,20 @@ impl TopicConfig {
         self
     }
 
+    /// The same configuration with this retention.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.partitions == 0 || self.partitions > PARTITIONS_MAX {
             let why =
                 format!("{} partitions are not within 1 to {PARTITIONS_MAX}", self.partitions);
             return Err(Error::new(ErrorKind::Invalid, why));
         }
+        self.retention.check()?;
         // A codec that this build lacks is told now, not at the first append.
         let mut probe = BatchBuilder::new(self.batch_options());
         probe.push(&Message::new("probe"), Timestamp::default())?;
@@ -121,9 +133,13 @@ impl AppendOptions {
 pub struct LogBuilder {
     pub(super) access: Access,
     pub(super) batch_bytes_max: usize,
+    pub(super) clean_interval: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) create_topics: bool,
+    pub(super) delete_hooks: Vec<Arc<dyn DeleteHook>>,
     pub(super) durability: Durability,
+    pub(super) hook_timeout: Duration,
+    pub(super) hooks_close_timeout: Duration,
     pub(super) in_flight_bytes_max: usize,
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
@@ -137,9 +153,13 @@ impl Default for LogBuilder {
         Self {
             access: Access::Write,
             batch_bytes_max: 1 << 20,
+            clean_interval: Duration::from_secs(60),
             clock: Arc::new(SystemClock),
             create_topics: true,
+            delete_hooks: Vec::new(),
             durability: Durability::Sync,
+            hook_timeout: Duration::from_secs(60),
+            hooks_close_timeout: Duration::from_secs(30),
             in_flight_bytes_max: 64 << 20,
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
@@ -165,6 +185,15 @@ impl LogBuilder {
         self
     }
 
+    /// How often the topics' [`Retention`] is applied (60 s); zero leaves it to [`Log::clean`].
+    ///
+    /// The first run comes this long after opening, the next one this long after the last has ended.
+    #[must_use]
+    pub fn clean_interval(mut self, interval: Duration) -> Self {
+        self.clean_interval = interval;
+        self
+    }
+
     /// Where the time of day comes from (the operating system).
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -176,6 +205,27 @@ impl LogBuilder {
     #[must_use]
     pub fn create_topics(mut self, create: bool) -> Self {
         self.create_topics = create;
+        self
+    }
+
+    /// Shows records to `hook` before they go; one more with each call.
+    #[must_use]
+    pub fn delete_hook(mut self, hook: impl DeleteHook) -> Self {
+        self.delete_hooks.push(Arc::new(hook));
+        self
+    }
+
+    /// How long a delete hook may take for one call, before it counts as failed (60 s).
+    #[must_use]
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hook_timeout = timeout;
+        self
+    }
+
+    /// How long `close` waits for delete hooks that are at work, before they are dropped (30 s).
+    #[must_use]
+    pub fn hooks_close_timeout(mut self, timeout: Duration) -> Self {
+        self.hooks_close_timeout = timeout;
         self
     }
 

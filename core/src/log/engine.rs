@@ -1,16 +1,18 @@
 //! The engine: a log over a store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::cleaner::CleanerTask;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
 use super::topics::Topics;
-use super::{Appended, MsgLog, Subscription, Topic, TopicDescription};
-use crate::store::{Bounds, MessageStore, ReadLimit, StoreInfo};
+use super::{Appended, CleanReport, MsgLog, Subscription, Topic, TopicDescription};
+use crate::store::{Access, Bounds, MessageStore, ReadLimit, StoreInfo};
 use crate::{
     ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
 };
@@ -23,6 +25,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Log {
     topics: Arc<Topics>,
+    /// Ends with the last clone.
+    _cleaner: Option<Arc<CleanerTask>>,
 }
 
 impl Log {
@@ -32,7 +36,11 @@ impl Log {
     }
 
     pub(super) fn open(store: Arc<dyn MessageStore>, options: LogBuilder) -> Result<Self> {
-        Ok(Self { topics: Arc::new(Topics::of(store, options)?) })
+        let cleans = options.access == Access::Write && !options.clean_interval.is_zero();
+        let every = options.clean_interval;
+        let topics = Arc::new(Topics::of(store, options)?);
+        let cleaner = cleans.then(|| Arc::new(CleanerTask::spawn(&topics, every)));
+        Ok(Self { topics, _cleaner: cleaner })
     }
 
     /// The topic of this name; created with defaults when there is none, unless that is switched off.
@@ -75,6 +83,34 @@ impl Log {
         self.topics.configure(&TopicName::parse(topic)?, change).await
     }
 
+    /// Applies every topic's [`Retention`](super::Retention) now, as the cleaner does every
+    /// [`clean_interval`](LogBuilder::clean_interval), and answers what came of it.
+    ///
+    /// Waits for a run that is under way, then makes its own. What fails in one topic is told in the
+    /// report and does not keep the others from being cleaned. Cancelling it leaves a part undone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed); and what the store answers
+    /// when it is asked for topics and consumers.
+    pub async fn clean(&self) -> Result<CleanReport> {
+        self.topics.clean().await
+    }
+
+    /// What the last run of the cleaner came to, in the background or asked for; `None` before it.
+    pub fn last_clean(&self) -> Option<Arc<CleanReport>> {
+        self.topics.cleaner.last()
+    }
+
+    /// The consumers that there are, by topic, sorted; [`Topic::consumers`] says how far they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed); and whatever the store answers.
+    pub async fn consumers(&self) -> Result<BTreeMap<TopicName, Vec<ConsumerName>>> {
+        self.topics.consumers().await
+    }
+
     /// What the store is and where, without secrets.
     pub fn store_info(&self) -> StoreInfo {
         self.topics.store_info()
@@ -90,7 +126,8 @@ impl Log {
             .map(|partition| partition.counters.stats(partition.name.clone()))
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
-        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes() }
+        let delete_hooks = self.topics.hooks().stats();
+        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes(), delete_hooks }
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {

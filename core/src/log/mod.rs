@@ -21,20 +21,30 @@
 
 mod ack;
 mod appender;
+mod archive;
 mod buffers;
+mod clean_report;
+mod cleaner;
+mod commits;
+mod committer;
 mod config;
 mod consumer;
+mod consumers;
 mod engine;
+mod expiry;
 mod find;
+mod hooks;
 mod in_flight;
 mod partition;
 mod partitioner;
 mod queue;
 mod read;
+mod retention;
 mod stats;
 mod subscription;
 mod topic;
 mod topics;
+mod trimming;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -42,11 +52,16 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::archive::ArchiveHook;
+pub use self::clean_report::{CleanReport, HeldBack, HeldBy, Trimmed};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
-pub use self::consumer::Consumer;
+pub use self::consumer::{Consumer, ResetTo};
+pub use self::consumers::{ConsumerLag, ConsumerStatus};
 pub use self::engine::Log;
+pub use self::hooks::{DeleteHook, Deletion, HookStats};
 pub use self::partitioner::partition_of_key;
 pub use self::read::{BatchPage, Page};
+pub use self::retention::Retention;
 pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
@@ -67,7 +82,9 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for one that the store cannot keep.
     async fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()>;
 
-    /// Removes a topic with all its records; answers whether there was one.
+    /// Removes a topic with all its records and its consumers' commits; answers whether there was one.
+    ///
+    /// Delete hooks see what goes first; when one fails the topic stays, without what it has passed.
     async fn delete_topic(&self, topic: &TopicName) -> Result<bool>;
 
     /// The topics there are, sorted.
@@ -151,7 +168,8 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
 
     /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
     ///
-    /// What is at or above `before` is never dropped. Durable when it returns.
+    /// What is at or above `before` is never dropped. Durable when it returns. Delete hooks see what
+    /// goes first, as with retention.
     async fn trim(&self, partition: &TopicPartition, before: Msn) -> Result<Msn>;
 
     /// States that `consumer` has done everything below `msn`; durable when it returns.

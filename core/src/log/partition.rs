@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use super::ack::{Ack, Appended};
 use super::appender;
 use super::config::{LogBuilder, TopicConfig};
+use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
+use super::trimming::Going;
 use crate::batch::{BatchBuilder, HEADER_BYTES};
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
@@ -38,10 +40,13 @@ pub(super) struct Partition {
     pub(super) store_blocks: bool,
     batch_bytes_max: usize,
     in_flight: Arc<Semaphore>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
-    lane: tokio::sync::Mutex<()>,
+    pub(super) lane: tokio::sync::Mutex<()>,
+    /// Held while records go, and hooks look at them.
+    pub(super) going: tokio::sync::Mutex<Going>,
+    pub(super) hooks: Arc<Hooks>,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -68,6 +73,8 @@ impl Partition {
             queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
+            going: tokio::sync::Mutex::default(),
+            hooks: shared.hooks.clone(),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -178,7 +185,7 @@ impl Partition {
         Ok(())
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         if self.options.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
         }
@@ -341,13 +348,6 @@ impl Partition {
         }
     }
 
-    pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
-        self.check_writable()?;
-        let before = before.min(self.bounds().next_msn);
-        let _lane = self.lane.lock().await;
-        self.store.trim(before).await
-    }
-
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
         self.queue.end(closed());
@@ -393,4 +393,5 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    pub(super) hooks: Arc<Hooks>,
 }

@@ -359,6 +359,25 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Accepts nothing more in any of these queues, if each stands at its MSN with nothing to take;
+    /// else changes none. Answers whether it did.
+    pub(super) fn end_all_at(queues: &[(&Self, Msn)], reason: &Error) -> bool {
+        // Nobody else holds two of these locks.
+        let mut states: Vec<_> = queues.iter().map(|(queue, msn)| (queue.lock(), *msn)).collect();
+        if states.iter().any(|(state, msn)| state.next_msn != *msn || state.gathering.records > 0) {
+            return false;
+        }
+        for (state, _) in &mut states {
+            state.end.get_or_insert_with(|| reason.clone());
+        }
+        drop(states);
+        for (queue, _) in queues {
+            queue.gathered.notify_one();
+            queue.ready.notify_one();
+        }
+        true
+    }
+
     /// Whether nothing more is accepted and all was taken.
     pub(super) fn is_finished(&self) -> bool {
         let state = self.lock();

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::HookStats;
 use crate::TopicPartition;
 
 /// What a log has done since it was opened.
@@ -13,6 +14,8 @@ pub struct LogStats {
     pub partitions: Vec<PartitionStats>,
     /// Bytes accepted and not yet at their level.
     pub in_flight_bytes: usize,
+    /// The delete hooks, in the order in which they were registered.
+    pub delete_hooks: Vec<HookStats>,
 }
 
 /// What one partition has done since it was opened.

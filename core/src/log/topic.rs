@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use super::committer::Committers;
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
@@ -26,6 +27,7 @@ struct Inner {
     partitions: Generation,
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
+    committers: Committers,
     store: Arc<dyn MessageStore>,
 }
 
@@ -68,7 +70,8 @@ impl Topic {
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
-        Self { inner: Arc::new(Inner { name, config, partitions, turn, store }) }
+        let committers = Committers::default();
+        Self { inner: Arc::new(Inner { name, config, partitions, turn, committers, store }) }
     }
 
     /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
@@ -245,6 +248,9 @@ impl Topic {
 
     /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
     ///
+    /// The delete hooks of the log see them first: when one fails, what it has passed is gone and the
+    /// rest stays. Whatever the topic's retention keeps may go.
+    ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) for a partition that is not;
@@ -260,7 +266,8 @@ impl Topic {
     /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list.
     pub fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer> {
         let name = ConsumerName::parse(name)?;
-        Consumer::new(name, self.clone(), self.inner.store.clone())
+        let committer = self.inner.committers.of(&name, self.name(), &self.inner.store)?;
+        Ok(Consumer::new(self.clone(), committer))
     }
 
     /// Its configuration, and what each partition holds.
@@ -280,6 +287,40 @@ impl Topic {
         }
         let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
+    }
+
+    /// Stores every commit for later of every consumer; the first failure when there are some.
+    pub(super) async fn flush_commits(&self) -> Result<()> {
+        let mut first_error = None;
+        for committer in self.inner.committers.open() {
+            if let Err(error) = Consumer::new(self.clone(), committer).flush().await {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Trims everything, past the delete hooks.
+    pub(super) async fn trim_all(&self) -> Result<()> {
+        for partition in self.partitions() {
+            partition.trim(Msn::MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets no consumer of this topic commit any more: it is deleted.
+    pub(super) async fn end_commits(&self) {
+        self.inner.committers.end().await;
+    }
+
+    pub(super) fn message_store(&self) -> &Arc<dyn MessageStore> {
+        &self.inner.store
+    }
+
+    /// The time of day by the log's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        // A topic has at least one partition.
+        self.partitions().first().map(|one| one.options.clock.now()).unwrap_or_default()
     }
 
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {

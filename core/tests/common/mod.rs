@@ -23,6 +23,10 @@ pub(crate) struct Control {
     pub(crate) sync_count: AtomicU64,
     pub(crate) append_count: AtomicU64,
     pub(crate) batch_count: AtomicU64,
+    /// A permit lets one save of a document through.
+    pub(crate) saves: Semaphore,
+    pub(crate) save_count: AtomicU64,
+    next_save: Mutex<Option<Error>>,
     next_append: Mutex<Option<Error>>,
     next_sync: Mutex<Option<Error>>,
     /// Syncs answer so many MSNs less than they should.
@@ -36,6 +40,14 @@ impl Control {
 
     pub(crate) fn fail_next_sync(&self, error: Error) {
         *self.next_sync.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn fail_next_save(&self, error: Error) {
+        *self.next_save.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn hold_saves(&self) {
+        self.saves.forget_permits(usize::MAX >> 3);
     }
 
     pub(crate) fn let_all_syncs_through(&self) {
@@ -61,6 +73,9 @@ impl ControlledStore {
             sync_count: AtomicU64::new(0),
             append_count: AtomicU64::new(0),
             batch_count: AtomicU64::new(0),
+            saves: Semaphore::new(1_000_000),
+            save_count: AtomicU64::new(0),
+            next_save: Mutex::default(),
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
             sync_answers_less_by: AtomicU64::new(0),
@@ -112,6 +127,12 @@ impl MessageStore for ControlledStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
+        self.control.saves.acquire().await.unwrap().forget();
+        let failure = self.control.next_save.lock().unwrap().take();
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.control.save_count.fetch_add(1, Ordering::SeqCst);
         self.memory.save(key, value, expected).await
     }
 
