@@ -1,5 +1,6 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
+pub mod admission;
 pub mod appends;
 pub mod closing;
 pub mod consumers;
@@ -24,6 +25,7 @@ pub const GROUPS: &[&[Case]] = &[
     tails::CASES,
     consumers::CASES,
     retention::CASES,
+    admission::CASES,
     topics::CASES,
     closing::CASES,
     crash::CASES,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeleteHook, Log, Retention};
+use super::{Admission, DeleteHook, Log, Retention};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
@@ -30,6 +30,9 @@ pub struct TopicConfig {
     /// What it keeps, and for how long.
     #[serde(skip_serializing_if = "Retention::is_forever")]
     pub retention: Retention,
+    /// Whether it takes appends.
+    #[serde(skip_serializing_if = "Admission::is_open")]
+    pub admission: Admission,
 }
 
 impl Default for TopicConfig {
@@ -40,6 +43,7 @@ impl Default for TopicConfig {
             compression: Compression::None,
             timestamps: TimestampKind::Create,
             retention: Retention::keep_forever(),
+            admission: Admission::default(),
         }
     }
 }
@@ -87,6 +91,7 @@ impl TopicConfig {
             return Err(Error::new(ErrorKind::Invalid, why));
         }
         self.retention.check()?;
+        self.admission.check(self.partitions)?;
         // A codec that this build lacks is told now, not at the first append.
         let mut probe = BatchBuilder::new(self.batch_options());
         probe.push(&Message::new("probe"), Timestamp::default())?;

@@ -130,6 +130,10 @@ impl Log {
         LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes(), delete_hooks }
     }
 
+    pub(super) async fn existing(&self, name: &TopicName) -> Result<Topic> {
+        self.topics.existing(name).await
+    }
+
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {
         let topic = self.topics.existing(&partition.topic).await?;
         let found = topic.partition(partition.partition);

@@ -20,6 +20,7 @@
 //! the next group gathers: there is no timer unless a linger is set.
 
 mod ack;
+mod admission;
 mod appender;
 mod archive;
 mod buffers;
@@ -52,6 +53,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::admission::{Admission, Refusal};
 pub use self::archive::ArchiveHook;
 pub use self::clean_report::{CleanReport, HeldBack, HeldBy, Trimmed};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
@@ -115,6 +117,7 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`TooLarge`](crate::ErrorKind::TooLarge), [`NotFound`](crate::ErrorKind::NotFound),
+    /// [`Refused`](crate::ErrorKind::Refused), its source a [`Refusal`];
     /// [`Poisoned`](crate::ErrorKind::Poisoned), [`Fenced`](crate::ErrorKind::Fenced),
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly), [`Closed`](crate::ErrorKind::Closed).
     async fn append(

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::ack::{Ack, Appended};
+use super::admission::Gate;
 use super::appender;
 use super::config::{LogBuilder, TopicConfig};
 use super::hooks::Hooks;
@@ -61,6 +62,7 @@ impl Partition {
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
         let settings = settings(config, options);
+        let gate = Gate::of(config.admission.rule(name.partition), store.segment());
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
@@ -70,7 +72,7 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, settings, batch_bytes_max)),
+            queue: Arc::new(Queue::new(next_msn, settings, gate, batch_bytes_max)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             going: tokio::sync::Mutex::default(),
@@ -89,6 +91,9 @@ impl Partition {
     /// Takes up another configuration of its topic, for what is appended from now on.
     pub(super) fn configure(&self, config: &TopicConfig) {
         self.queue.configure(settings(config, &self.options));
+        let rule = config.admission.rule(self.name.partition);
+        let segment = self.store.segment();
+        self.queue.with_gate(|gate, gathered| gate.set(rule, segment, gathered));
     }
 
     pub(super) async fn append(
@@ -126,7 +131,8 @@ impl Partition {
         }
         let admitted = self.admit(bytes).await?;
         let built = self.build(messages, bytes)?;
-        let accepted = self.queue.push_batch(built, level, admitted)?;
+        let accepted = self.queue.push_batch(built, level, admitted);
+        let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
@@ -141,13 +147,22 @@ impl Partition {
         let admitted = self.admit(bytes).await?;
         let accepted = if bytes < OWN_BATCH_BYTES {
             let now = self.options.clock.now();
-            self.queue.push((message, bytes), now, level, admitted)?
+            self.queue.push((message, bytes), now, level, admitted)
         } else {
             let built = self.build(std::slice::from_ref(message), bytes)?;
-            self.queue.push_batch(built, level, admitted)?
+            self.queue.push_batch(built, level, admitted)
         };
+        let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(1, bytes);
         Ok(accepted)
+    }
+
+    /// The same error, with the partition in it where it says nothing else.
+    fn named(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Refused => error.within(format_args!("append to `{}`", self.name)),
+            _ => error,
+        }
     }
 
     fn appended(&self, accepted: Accepted) -> Appended {
@@ -239,6 +254,10 @@ impl Partition {
         let Batches { batches, spent } = group.build().await?;
         self.counters.grouped(batches.len(), group.records());
         self.store.append(batches).await?;
+        if group.is_watched {
+            let segment = self.store.segment();
+            self.queue.with_gate(|gate, _| gate.written(segment));
+        }
         spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::ack::{AckAt, Progress};
+use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, NO_EPOCH};
@@ -42,6 +43,7 @@ pub(super) struct Settings {
 struct State {
     next_msn: Msn,
     settings: Settings,
+    gate: Gate,
     gathering: Gathered,
     progress: Arc<Progress>,
     /// How soon what another than the appender has written must be synced.
@@ -105,6 +107,8 @@ pub(super) enum Wake {
 #[derive(Debug)]
 pub(super) struct Group {
     gathered: Gathered,
+    /// Whether the gate wants to know what the store has left once it is written.
+    pub(super) is_watched: bool,
     compressed: bool,
     /// The MSN after the last record of the group.
     pub(super) next_msn: Msn,
@@ -180,10 +184,16 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(next_msn: Msn, settings: Settings, batch_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        next_msn: Msn,
+        settings: Settings,
+        gate: Gate,
+        batch_bytes_max: usize,
+    ) -> Self {
         let state = State {
             next_msn,
             settings,
+            gate,
             gathering: Gathered::default(),
             progress: Arc::new(Progress::starting_at(next_msn)),
             owed: None,
@@ -205,6 +215,20 @@ impl Queue {
         self.lock().settings = settings;
     }
 
+    /// Changes the gate, told how many bytes are accepted and not yet taken.
+    pub(super) fn with_gate(&self, change: impl FnOnce(&mut Gate, u64)) {
+        let mut state = self.lock();
+        let bytes = state.gathering.in_flight.as_ref().map_or(0, InFlight::bytes) as u64;
+        let batches = state.gathering.pending.len() as u64;
+        change(&mut state.gate, needed_bytes(bytes, batches));
+    }
+
+    /// Whether `end` is where the queue stands, and it gives out no MSN more.
+    pub(super) fn is_final_at(&self, end: Msn) -> bool {
+        let state = self.lock();
+        state.next_msn == end && state.gate.is_closed_at(end)
+    }
+
     pub(super) fn settings(&self) -> Settings {
         self.lock().settings
     }
@@ -218,7 +242,7 @@ impl Queue {
         admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
-        state.check_open(1)?;
+        state.check_open(1, bound)?;
         let next_msn = state.next_msn;
         let options = state.settings.batch_options;
         let pending = &mut state.gathering.pending;
@@ -244,7 +268,7 @@ impl Queue {
     ) -> Result<Accepted> {
         let mut state = self.lock();
         let count = built.batch.header().msn_count();
-        state.check_open(count)?;
+        state.check_open(count, built.batch.encoded_len())?;
         built.batch.stamp(state.next_msn, NO_EPOCH);
         state.gathering.pending.push(Pending::Built(built));
         Ok(self.accept(state, count, level, admitted))
@@ -314,9 +338,11 @@ impl Queue {
             return None;
         }
         let gathered = std::mem::take(&mut state.gathering);
+        let is_watched = state.gate.take();
         let compressed = state.settings.batch_options.compression != Compression::None;
         Some(Group {
             gathered,
+            is_watched,
             compressed,
             next_msn: state.next_msn,
             progress: state.progress.clone(),
@@ -398,6 +424,7 @@ impl Queue {
         let failed = state.progress.clone();
         // Dropped after the lock: returns the bytes in flight.
         let dropped = std::mem::take(&mut state.gathering);
+        state.gate.failed();
         match restart_at {
             Some(msn) => {
                 state.next_msn = msn;
@@ -444,13 +471,13 @@ impl State {
         }
     }
 
-    /// Whether `count` more records are accepted.
-    fn check_open(&self, count: u64) -> Result<()> {
+    /// Whether `count` more records of `bytes` are accepted.
+    fn check_open(&mut self, count: u64, bytes: usize) -> Result<()> {
         if let Some(reason) = &self.end {
             return Err(reason.clone());
         }
-        if Msn::MAX.distance_from(self.next_msn) < count {
-            return Err(Error::new(ErrorKind::TooLarge, "the partition has no MSNs left"));
+        if self.gate.open_below.distance_from(self.next_msn) < count {
+            return self.gate.ask(self.next_msn, count, bytes as u64);
         }
         Ok(())
     }

@@ -109,6 +109,7 @@ impl Topic {
     /// # Errors
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
+    /// [`Refused`](ErrorKind::Refused), its source a [`Refusal`](super::Refusal);
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
@@ -244,6 +245,20 @@ impl Topic {
     /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
     pub async fn bounds(&self, partition: u32) -> Result<Bounds> {
         self.partition(partition)?.fresh_bounds().await
+    }
+
+    /// The end of a partition, if it is final until the topic accepts again: no append gets in any
+    /// more, and readers see all that did. `None` while more may come.
+    ///
+    /// A log opened for reading knows it only of partitions with a limit that is reached, and by the
+    /// configuration as of when it opened the topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`bounds`](Self::bounds).
+    pub async fn final_msn(&self, partition: u32) -> Result<Option<Msn>> {
+        let admission = self.config().admission.clone();
+        self.partition(partition)?.final_msn(&admission).await
     }
 
     /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
