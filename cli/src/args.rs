@@ -1,13 +1,17 @@
 //! What can be asked of the command, and the help text.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt;
-use msglog::{Access, Compression, Durability, Msn, StoreUrl, Timestamp, TopicName};
+use msglog::{Access, Compression, ConsumerName, Durability, Msn, StoreUrl, Timestamp, TopicName};
 
+use crate::clean::Clean;
+use crate::configure::Configure;
+use crate::consumers::Consumers;
 use crate::format::RecordFormat;
-use crate::moment::Moment;
+use crate::moment::{Moment, parse_duration};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -54,9 +58,18 @@ pub(crate) enum Command {
     /// List the topics of a store
     #[command(after_help = EXIT_CODES)]
     Topics(Topics),
-    /// Show a topic's configuration and what each partition holds
+    /// Show a topic's configuration, what each partition holds, and its consumers
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
+    /// Change what a topic keeps, and whether it takes appends
+    #[command(after_help = EXIT_CODES)]
+    Configure(Configure),
+    /// Trim what the topics' retention no longer keeps, once
+    #[command(after_help = EXIT_CODES)]
+    Clean(Clean),
+    /// List, reset and delete consumers
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Consumers(Consumers),
     /// Read every byte of a store and say which segments are whole, torn or damaged
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
@@ -257,7 +270,7 @@ pub(crate) enum Place {
     Msn(Msn),
 }
 
-fn store_url(text: &str) -> Result<String, String> {
+pub(crate) fn store_url(text: &str) -> Result<String, String> {
     let url = StoreUrl::parse(text).map_err(|error| error.context().to_owned())?;
     let registry = msglog::registry();
     if registry.schemes().any(|scheme| scheme == url.scheme()) {
@@ -270,8 +283,23 @@ fn store_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn topic_name(text: &str) -> Result<TopicName, String> {
+pub(crate) fn topic_name(text: &str) -> Result<TopicName, String> {
     TopicName::parse(text).map_err(|error| error.context().to_owned())
+}
+
+pub(crate) fn consumer_name(text: &str) -> Result<ConsumerName, String> {
+    ConsumerName::parse(text).map_err(|error| error.context().to_owned())
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let millis = parse_duration(text).and_then(|millis| u64::try_from(millis).ok());
+    millis.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no time span"))
+}
+
+pub(crate) fn partition_msn(text: &str) -> Result<(u32, Msn), String> {
+    let (partition, place) = text.split_once(':').ok_or("it has the form <partition>:<MSN>")?;
+    let partition = partition.parse().map_err(|_| format!("`{partition}` is no partition"))?;
+    Ok((partition, msn(place)?))
 }
 
 fn durability(text: &str) -> Result<Durability, String> {
@@ -282,7 +310,7 @@ fn msn(text: &str) -> Result<Msn, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
 }
 
-fn place(text: &str) -> Result<Place, String> {
+pub(crate) fn place(text: &str) -> Result<Place, String> {
     match text {
         "start" => Ok(Place::Start),
         "end" => Ok(Place::End),
@@ -290,7 +318,7 @@ fn place(text: &str) -> Result<Place, String> {
     }
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     Moment::parse(text).ok_or_else(|| format!("`{text}` is no time that is understood"))
 }
 

@@ -8,6 +8,7 @@ use msglog::{MsgLog, TopicConfig, TopicName};
 use serde::Serialize;
 
 use crate::args::{Describe, Output, Topics};
+use crate::consumers::{self, ConsumerDetail};
 use crate::failure::Failure;
 use crate::open;
 
@@ -27,6 +28,7 @@ struct TopicDetail {
     topic: TopicName,
     config: TopicConfig,
     partitions: Vec<PartitionDetail>,
+    consumers: Vec<ConsumerDetail>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +66,9 @@ pub(crate) async fn topics(args: &Topics, output: Output) -> Result<ExitCode, Fa
 /// Shows one topic.
 pub(crate) async fn describe(args: &Describe, output: Output) -> Result<ExitCode, Failure> {
     let (log, _store) = open::for_reading(&args.url).await?;
-    let detail = TopicDetail::new(log.describe(&args.topic).await?);
+    let description = log.describe(&args.topic).await?;
+    let consumers = consumers::of_topic(&log, &args.topic).await?;
+    let detail = TopicDetail::new(description, consumers);
     log.close().await?;
     match output {
         Output::Json => print_json(&detail)?,
@@ -92,24 +96,21 @@ impl TopicLine {
 }
 
 impl TopicDetail {
-    fn new(description: TopicDescription) -> Self {
+    fn new(description: TopicDescription, consumers: Vec<ConsumerDetail>) -> Self {
         let partitions = description.partitions.iter().map(PartitionDetail::new).collect();
-        Self { topic: description.topic, config: description.config, partitions }
+        Self { topic: description.topic, config: description.config, partitions, consumers }
     }
 
     fn text(&self) -> String {
-        let config = &self.config;
-        let durability =
-            config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
-        let mut text = format!(
-            "topic        {}\npartitions   {}\ndurability   {durability}\ncompression  {}\n\n",
-            self.topic,
-            config.partitions,
-            config.compression.as_str(),
-        );
+        let mut text = config_text(&self.topic, &self.config);
+        text.push('\n');
         let heads =
             ["PARTITION", "FIRST", "NEXT", "DURABLE", "BYTES", "ALLOCATED", "SEGMENTS", "HOLES"];
         text.push_str(&table(&heads, self.partitions.iter().map(PartitionDetail::cells).collect()));
+        if !self.consumers.is_empty() {
+            text.push('\n');
+            text.push_str(&consumers::text(&self.consumers));
+        }
         text
     }
 }
@@ -144,6 +145,20 @@ impl PartitionDetail {
         let holes = if holes.is_empty() { "-".to_owned() } else { holes.join(",") };
         numbers.iter().map(u64::to_string).chain([holes]).collect()
     }
+}
+
+/// How a topic is configured, a line for each thing.
+pub(crate) fn config_text(topic: &TopicName, config: &TopicConfig) -> String {
+    let durability =
+        config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
+    format!(
+        "topic        {topic}\npartitions   {}\ndurability   {durability}\ncompression  {}\n\
+         retention    {}\nadmission    {}\n",
+        config.partitions,
+        config.compression.as_str(),
+        config.retention,
+        config.admission,
+    )
 }
 
 /// Columns as wide as their widest cell, two spaces apart.

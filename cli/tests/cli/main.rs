@@ -9,5 +9,6 @@ mod json;
 mod kafka;
 mod migrate;
 mod repair;
+mod retention;
 mod round_trip;
 mod run;

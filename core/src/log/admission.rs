@@ -83,6 +83,24 @@ impl Admission {
     }
 }
 
+impl fmt::Display for Admission {
+    /// For people, e.g. `partition 0 refuses at MSN 7`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.refuse {
+            return f.write_str("refuses all");
+        }
+        let limits = self.refuse_at.iter();
+        let limits =
+            limits.map(|(partition, msn)| format!("partition {partition} refuses at MSN {msn}"));
+        let segments = self.refuse_after_segment.iter().map(|(partition, base)| {
+            format!("partition {partition} refuses after the segment from MSN {base} on")
+        });
+        let parts: Vec<_> = limits.chain(segments).collect();
+        f.write_str(if parts.is_empty() { "accepts" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
 /// What holds for one partition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rule {

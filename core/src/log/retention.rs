@@ -1,5 +1,6 @@
 //! What a topic keeps, and for how long: stored with it, applied by the cleaner.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,28 @@ impl Retention {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Retention {
+    /// For people, e.g. `at most 604800s old, only what every consumer has committed goes`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.age.map(|age| format!("at most {age:?} old")));
+        parts.extend(
+            self.bytes.map(|bytes| format!("at least the newest {bytes} bytes a partition")),
+        );
+        if self.committed {
+            parts.push("only what every consumer has committed goes".to_owned());
+        }
+        if parts.is_empty() {
+            parts.push("for ever".to_owned());
+        }
+        parts
+            .extend(self.consumers_expire.map(|after| format!("consumers expire after {after:?}")));
+        parts
+            .extend(self.topic_expires.map(|after| format!("expires {after:?} after it is empty")));
+        f.write_str(&parts.join(", "))
     }
 }
 
