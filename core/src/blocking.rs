@@ -3,6 +3,7 @@
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
 //! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,9 +11,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::log::{self, MsgLog, Page, TopicConfig, TopicDescription};
+use crate::log::{
+    self, CleanReport, ConsumerStatus, MsgLog, Page, ResetTo, TopicConfig, TopicDescription,
+};
 use crate::store::{Bounds, ReadLimit, wait_for};
-use crate::{AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
+use crate::{
+    AppendOptions, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, TopicName,
+};
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
 #[derive(Clone, Debug)]
@@ -72,6 +77,73 @@ impl Log {
     /// As [`MsgLog::topics`].
     pub fn topics(&self) -> Result<Vec<TopicName>> {
         wait_for(self.runtime.handle(), self.log.topics())
+    }
+
+    /// Changes a topic's configuration: `change` gets the present one.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::configure`].
+    pub fn configure(
+        &self,
+        topic: impl AsRef<str>,
+        change: impl FnMut(&mut TopicConfig) + Send,
+    ) -> Result<TopicConfig> {
+        wait_for(self.runtime.handle(), self.log.configure(topic, change))
+    }
+
+    /// Applies every topic's retention now.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::clean`].
+    pub fn clean(&self) -> Result<CleanReport> {
+        wait_for(self.runtime.handle(), self.log.clean())
+    }
+
+    /// The consumers that there are, by topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::consumers`].
+    pub fn consumers(&self) -> Result<BTreeMap<TopicName, Vec<ConsumerName>>> {
+        wait_for(self.runtime.handle(), self.log.consumers())
+    }
+
+    /// Refuses every append to a topic from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::refuse`].
+    pub fn refuse(&self, topic: impl AsRef<str>) -> Result<()> {
+        wait_for(self.runtime.handle(), self.log.refuse(topic))
+    }
+
+    /// Refuses appends to a partition that would give a record the MSN `msn` or a later one.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::refuse_at`].
+    pub fn refuse_at(&self, topic: impl AsRef<str>, partition: u32, msn: Msn) -> Result<()> {
+        wait_for(self.runtime.handle(), self.log.refuse_at(topic, partition, msn))
+    }
+
+    /// Refuses the first append that might begin another segment, and all after it.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::refuse_at_segment_boundary`].
+    pub fn refuse_at_segment_boundary(&self, topic: impl AsRef<str>) -> Result<()> {
+        wait_for(self.runtime.handle(), self.log.refuse_at_segment_boundary(topic))
+    }
+
+    /// Takes appends again, whatever was refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::accept`].
+    pub fn accept(&self, topic: impl AsRef<str>) -> Result<()> {
+        wait_for(self.runtime.handle(), self.log.accept(topic))
     }
 
     /// The log that this one waits for, for calls that need not wait.
@@ -188,6 +260,34 @@ impl Topic {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
+    /// The end of a partition, if it is final until the topic accepts again.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::final_msn`].
+    pub fn final_msn(&self, partition: u32) -> Result<Option<Msn>> {
+        wait_for(self.runtime.handle(), self.topic.final_msn(partition))
+    }
+
+    /// The consumers of this topic, with how far they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::consumers`].
+    pub fn consumers(&self) -> Result<Vec<ConsumerStatus>> {
+        wait_for(self.runtime.handle(), self.topic.consumers())
+    }
+
+    /// A named reader of this topic, with commits that survive.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::consumer`].
+    pub fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer> {
+        let consumer = self.topic.consumer(name)?;
+        Ok(Consumer { runtime: self.runtime.clone(), consumer })
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors
@@ -215,6 +315,96 @@ impl Topic {
     pub fn committed(&self, consumer: &str, partition: u32) -> Result<Option<Msn>> {
         let consumer = self.topic.consumer(consumer)?;
         wait_for(self.runtime.handle(), consumer.committed(partition))
+    }
+}
+
+/// A named reader whose calls wait for their answer. See [`log::Consumer`].
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    runtime: Arc<Runtime>,
+    consumer: log::Consumer,
+}
+
+impl Consumer {
+    /// States that everything below `msn` is done; durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::commit`].
+    pub fn commit(&self, partition: u32, msn: Msn) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.commit(partition, msn))
+    }
+
+    /// As [`commit`](Self::commit), stored soon and with others.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::commit_later`].
+    pub fn commit_later(&self, partition: u32, msn: Msn) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.commit_later(partition, msn))
+    }
+
+    /// Stores every commit for later.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::flush`].
+    pub fn flush(&self) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.flush())
+    }
+
+    /// What was committed last.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::committed`].
+    pub fn committed(&self, partition: u32) -> Result<Option<Msn>> {
+        wait_for(self.runtime.handle(), self.consumer.committed(partition))
+    }
+
+    /// How far it is in every partition, and how far that is from the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::status`].
+    pub fn status(&self) -> Result<ConsumerStatus> {
+        wait_for(self.runtime.handle(), self.consumer.status())
+    }
+
+    /// Sets what is committed in a partition, forwards or back.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::reset`].
+    pub fn reset(&self, partition: u32, to: ResetTo) -> Result<Msn> {
+        wait_for(self.runtime.handle(), self.consumer.reset(partition, to))
+    }
+
+    /// As [`reset`](Self::reset), all partitions at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::reset_all`].
+    pub fn reset_all(&self, to: ResetTo) -> Result<BTreeMap<u32, Msn>> {
+        wait_for(self.runtime.handle(), self.consumer.reset_all(to))
+    }
+
+    /// Says that the consumer lives, so that it does not expire.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::touch`].
+    pub fn touch(&self) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.touch())
+    }
+
+    /// Forgets what it has committed in the topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::delete`].
+    pub fn delete(&self) -> Result<bool> {
+        wait_for(self.runtime.handle(), self.consumer.delete())
     }
 }
 

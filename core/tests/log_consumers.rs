@@ -147,3 +147,31 @@ async fn handle_of_a_deleted_topic_commits_nothing_into_the_new_one() {
     assert_eq!(committed(&after).await, None);
     assert!(anew.consumers().await.unwrap().is_empty());
 }
+
+#[test]
+fn blocking_log_commits_resets_refuses_and_cleans_as_the_other_does() {
+    let store = Arc::new(msglog_memory::MemoryStore::new());
+    let log = msglog_core::blocking::Log::start(Log::builder().open(store)).unwrap();
+    let topic = log.topic("orders").unwrap();
+    for _ in 0..10 {
+        topic.append("x").unwrap().wait().unwrap();
+    }
+    let billing = topic.consumer("billing").unwrap();
+    billing.commit(0, Msn::new(4)).unwrap();
+    billing.commit_later(0, Msn::new(6)).unwrap();
+    billing.flush().unwrap();
+    assert_eq!(billing.status().unwrap().lag(), 4);
+    assert_eq!(topic.consumers().unwrap().len(), 1);
+    log.configure("orders", |config| config.retention.committed = true).unwrap();
+    log.clean().unwrap();
+    assert_eq!(topic.bounds(0).unwrap().first_msn, Msn::new(6));
+    assert_eq!(billing.reset(0, msglog_core::log::ResetTo::End).unwrap(), Msn::new(10));
+    log.refuse_at("orders", 0, Msn::new(10)).unwrap();
+    let refused = topic.append("x").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert_eq!(topic.final_msn(0).unwrap(), Some(Msn::new(10)));
+    log.accept("orders").unwrap();
+    assert!(billing.delete().unwrap());
+    assert!(log.consumers().unwrap().is_empty());
+    log.close().unwrap();
+}

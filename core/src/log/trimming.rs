@@ -19,8 +19,18 @@ const LOOKED_AT_A_TIME: ReadLimit = ReadLimit::bytes(256 << 10);
 pub(super) struct Going {
     /// By hook: everything below has passed it.
     passed: Vec<Msn>,
+    /// The batches from the start on that were looked at, so that each is read once.
+    aged: Aged,
     /// The batches from the start on that were added up, so that each is read once.
     counted: Counted,
+}
+
+/// Batches from `first` to `end`, none newer than `newest`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Aged {
+    first: Msn,
+    end: Msn,
+    newest: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +71,7 @@ impl Partition {
         if let Some(age) = rule.age {
             let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             let cutoff = Timestamp::from_millis(now.as_millis().saturating_sub(millis));
-            limit = limit.max(self.older_than(cutoff, bounds).await?);
+            limit = limit.max(self.older_than(cutoff, bounds, &mut going.aged).await?);
         }
         if let Some(bytes) = rule.bytes {
             limit = limit.max(self.beyond(bytes, bounds, &mut going.counted).await?);
@@ -69,26 +79,33 @@ impl Partition {
         Ok(limit.min(bounds.next_msn))
     }
 
-    /// The MSN of the first batch that has a record at or after `cutoff`, or the end.
-    async fn older_than(&self, cutoff: Timestamp, bounds: Bounds) -> Result<Msn> {
-        match self.store.find(cutoff).await {
-            // Not by halving: times need not rise, and nothing that is young may go.
-            Err(error) if error.kind() == ErrorKind::Unsupported => {}
-            found => return found,
+    /// The MSN below which every batch is older than `cutoff`, as far as the store's search leads.
+    ///
+    /// The search only says how far it is worth looking: an index is no evidence, and what is young
+    /// must not go. So each batch that goes is looked at, once.
+    async fn older_than(&self, cutoff: Timestamp, bounds: Bounds, aged: &mut Aged) -> Result<Msn> {
+        let end = match self.store.find(cutoff).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => bounds.next_msn,
+            found => found?.min(bounds.next_msn),
+        };
+        if aged.first != bounds.first_msn || aged.newest.is_some_and(|newest| newest >= cutoff) {
+            *aged = Aged { first: bounds.first_msn, end: bounds.first_msn, newest: None };
         }
-        let mut end = bounds.first_msn;
-        loop {
-            let batches = self.store.read(end, LOOKED_AT_A_TIME).await?;
-            if batches.is_empty() {
-                return Ok(bounds.next_msn);
+        while aged.end < end {
+            let batches = self.store.read(aged.end, LOOKED_AT_A_TIME).await?;
+            if batches.first().is_none_or(|batch| batch.base_msn() >= end) {
+                // There is nothing up to there.
+                aged.end = end;
             }
-            for batch in batches {
+            for batch in batches.iter().take_while(|batch| batch.base_msn() < end) {
                 if batch.max_timestamp() >= cutoff || batch.next_msn() > bounds.next_msn {
-                    return Ok(end);
+                    return Ok(aged.end);
                 }
-                end = batch.next_msn();
+                aged.newest = aged.newest.max(Some(batch.max_timestamp()));
+                aged.end = batch.next_msn();
             }
         }
+        Ok(aged.end)
     }
 
     /// The MSN below which batches can go so that at least `keep` bytes stay.
