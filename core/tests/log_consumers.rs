@@ -33,6 +33,7 @@ async fn burst_of_commits_is_few_document_writes() {
         async move { topic.consumer("billing").unwrap().commit(0, Msn::new(msn)).await }
     });
     control.hold_saves();
+    control.load_count.store(0, Ordering::SeqCst);
     let mut commits = Box::pin(join_all(commits));
     assert!(commits.as_mut().now_or_never().is_none(), "the first save is held");
     control.saves.add_permits(1_000);
@@ -41,6 +42,8 @@ async fn burst_of_commits_is_few_document_writes() {
     }
     let writes = control.save_count.load(Ordering::SeqCst);
     assert!(writes <= 2, "100 commits at the same time cost {writes} writes");
+    let loads = control.load_count.load(Ordering::SeqCst);
+    assert!(loads <= 2, "100 commits at the same time cost {loads} loads");
     assert_eq!(committed(&topic.consumer("billing").unwrap()).await, Some(100));
 }
 

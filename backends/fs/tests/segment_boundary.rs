@@ -46,9 +46,11 @@ async fn fill(topic: &Topic, producers: u64, payload: usize) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segment_is_filled_and_gets_no_successor() {
-    for (producers, payload) in [(1, 500), (8, 500), (4, 5_000), (3, 40_000)] {
+    for (producers, payload) in [(1, 1), (1, 20), (1, 500), (8, 500), (4, 5_000), (3, 40_000)] {
         let root = tempfile::tempdir().unwrap();
         let log = open(root.path()).await;
+        let config = TopicConfig::default().with_durability(Durability::Os);
+        log.create_topic(&"orders".parse().unwrap(), config).await.unwrap();
         let topic = log.topic("orders").await.unwrap();
         for _ in 0..300 {
             topic.append(vec![1; 400]).await.unwrap().ack().await.unwrap();

@@ -496,3 +496,41 @@ fn ack_at(level: Durability) -> AckAt {
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the log was closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::TopicConfig;
+    use crate::batch::BatchOptions;
+
+    fn queue() -> Queue {
+        let settings = Settings { level: Durability::Sync, batch_options: BatchOptions::default() };
+        let gate = Gate::of(TopicConfig::default().admission.rule(0), None);
+        Queue::new(Msn::new(7), settings, gate, 1 << 20)
+    }
+
+    async fn push(queue: &Queue) -> Result<Accepted> {
+        let semaphore = Arc::new(Semaphore::new(1 << 20));
+        let admitted = Admitted::of(&semaphore, 100, 1 << 20).await?;
+        queue.push((&Message::new("x"), 100), Timestamp::default(), None, admitted)
+    }
+
+    #[tokio::test]
+    async fn queues_end_together_or_not_at_all() {
+        let (one, other) = (queue(), queue());
+        let reason = Error::new(ErrorKind::Closed, "gone");
+        let at = |msn| [(&one, Msn::new(7)), (&other, Msn::new(msn))];
+        assert!(!Queue::end_all_at(&at(6), &reason));
+        push(&other).await.unwrap();
+        assert!(!Queue::end_all_at(&at(7), &reason), "one has accepted a record since");
+        assert!(!Queue::end_all_at(&at(8), &reason), "one has a record that is not written");
+        push(&one).await.unwrap();
+        assert!(one.take().is_some() && other.take().is_some());
+        assert!(Queue::end_all_at(&[(&one, Msn::new(8)), (&other, Msn::new(8))], &reason));
+        for queue in [&one, &other] {
+            assert_eq!(push(queue).await.unwrap_err().kind(), ErrorKind::Closed);
+        }
+    }
+}

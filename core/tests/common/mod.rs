@@ -11,7 +11,7 @@ use msglog_core::store::{
     Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
     PartitionStore, ReadLimit, StoreInfo, Survives, Usage, Version,
 };
-use msglog_core::{Error, Msn, RecordBatch, Result, TopicPartition};
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp, TopicPartition};
 use msglog_memory::MemoryStore;
 use tokio::sync::Semaphore;
 
@@ -26,6 +26,9 @@ pub(crate) struct Control {
     /// A permit lets one save of a document through.
     pub(crate) saves: Semaphore,
     pub(crate) save_count: AtomicU64,
+    pub(crate) load_count: AtomicU64,
+    /// What a search by time answers, true or not; `None` for a store without one.
+    pub(crate) find_answers: Mutex<Option<Msn>>,
     next_save: Mutex<Option<Error>>,
     next_append: Mutex<Option<Error>>,
     next_sync: Mutex<Option<Error>>,
@@ -75,6 +78,8 @@ impl ControlledStore {
             batch_count: AtomicU64::new(0),
             saves: Semaphore::new(1_000_000),
             save_count: AtomicU64::new(0),
+            load_count: AtomicU64::new(0),
+            find_answers: Mutex::default(),
             next_save: Mutex::default(),
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
@@ -123,6 +128,7 @@ impl MessageStore for ControlledStore {
     }
 
     async fn load(&self, key: &DocumentKey) -> Result<Option<Document>> {
+        self.control.load_count.fetch_add(1, Ordering::SeqCst);
         self.memory.load(key).await
     }
 
@@ -198,5 +204,10 @@ impl PartitionStore for ControlledPartition {
 
     async fn usage(&self) -> Result<Usage> {
         self.inner.usage().await
+    }
+
+    async fn find(&self, _: Timestamp) -> Result<Msn> {
+        let answer = *self.control.find_answers.lock().unwrap();
+        answer.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no search by time"))
     }
 }
