@@ -15,7 +15,7 @@ async fn main() -> Result<()> {
     // Four producers, until each is refused; together they fill it exactly.
     let producers = (0..4).map(|producer| {
         let orders = orders.clone();
-        tokio::spawn(async move {
+        async move {
             loop {
                 match orders.append(format!("from {producer}")).await {
                     Ok(appended) => drop(appended.ack().await?),
@@ -23,10 +23,10 @@ async fn main() -> Result<()> {
                     Err(error) => return Err(error),
                 }
             }
-        })
+        }
     });
-    for producer in producers.collect::<Vec<_>>() {
-        println!("a producer ends: {}", producer.await.expect("it does not panic")?);
+    for refusal in futures::future::join_all(producers).await {
+        println!("a producer ends: {}", refusal?);
     }
 
     let (mut next, mut seen) = (Msn::ZERO, 0);

@@ -1,15 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 pub use msglog_core::batch::{Compression, TimestampKind};
+pub use msglog_core::log::{Decoded, TypedPage, TypedRecord, TypedSubscription};
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };
 pub use msglog_core::{
     Ack, AppendOptions, Appended, Clock, Consumer, ConsumerName, Durability, Effect, Error,
     ErrorKind, Header, Log, LogBuilder, Message, MsgLog, Msn, Page, Record, Result, Subscription,
-    SystemClock, Timestamp, Topic, TopicConfig, TopicName, TopicPartition,
+    SystemClock, Timestamp, Topic, TopicConfig, TopicName, TopicPartition, TypedTopic, UtcOffset,
 };
-pub use msglog_core::{batch, log, store};
+pub use msglog_core::{batch, codec, log, store};
 
 /// The stores that this build has, one module a feature.
 pub mod backends {

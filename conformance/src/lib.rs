@@ -23,6 +23,8 @@
 
 pub mod backend;
 pub mod case;
+#[cfg(feature = "containers")]
+pub mod containers;
 pub mod cx;
 mod entry;
 mod failure;
@@ -35,6 +37,7 @@ pub mod snapshot;
 pub mod store_suite;
 mod suite;
 pub mod verdict;
+pub mod wrap;
 
 pub use crate::backend::{Backend, Fault, Faults, Fixture, Instance, Provision, from_fn};
 pub use crate::case::{Case, Need};

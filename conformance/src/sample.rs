@@ -10,12 +10,21 @@ use crate::{CaseResult, ensure, ensure_eq};
 #[derive(Clone, Copy, Debug)]
 pub struct Samples {
     seed: u64,
+    large_bytes: usize,
 }
+
+/// One in this many batches is large, where any are.
+const LARGE_ONE_IN: u64 = 16;
 
 impl Samples {
     /// Batches that follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, large_bytes: 0 }
+    }
+
+    /// The same, but that one batch in 16 has this many bytes.
+    pub fn with_large(self, large_bytes: usize) -> Self {
+        Self { large_bytes, ..self }
     }
 
     /// A batch of `records` records at `base`; record `n` has timestamp `10 * n` milliseconds.
@@ -27,7 +36,11 @@ impl Samples {
 
     /// A batch whose number of records, 1 to 7, follows from seed and base.
     pub fn next(&self, base: Msn) -> CaseResult<RecordBatch> {
-        let records = scramble(self.seed ^ scramble(base.get())) % 7 + 1;
+        let dice = scramble(self.seed ^ scramble(base.get()));
+        if self.large_bytes > 0 && (dice >> 32).is_multiple_of(LARGE_ONE_IN) {
+            return self.batch_of_bytes(base, self.large_bytes);
+        }
+        let records = dice % 7 + 1;
         self.batch(base, u32::try_from(records).unwrap_or(1))
     }
 

@@ -288,6 +288,12 @@ impl Topic {
         Ok(Consumer { runtime: self.runtime.clone(), consumer })
     }
 
+    /// The topic that this one waits for, for calls that need not wait and for
+    /// [typed values](log::Topic::typed).
+    pub fn as_async(&self) -> &log::Topic {
+        &self.topic
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors

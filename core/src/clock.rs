@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::UtcOffset;
+
 /// Milliseconds since the Unix epoch, as the record batch stores them; may be negative.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
@@ -36,11 +38,20 @@ impl fmt::Display for Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time of day; may jump in either direction.
     fn now(&self) -> Timestamp;
+
+    /// How far this clock's wall time is ahead of UTC now; `None` where it does not know.
+    fn utc_offset(&self) -> Option<UtcOffset> {
+        None
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {
         self.as_ref().now()
+    }
+
+    fn utc_offset(&self) -> Option<UtcOffset> {
+        self.as_ref().utc_offset()
     }
 }
 

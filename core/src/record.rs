@@ -114,6 +114,14 @@ pub struct Record {
     pub headers: Vec<Header>,
 }
 
+impl Record {
+    /// The value of the last header of this name, as Kafka's `lastHeader`; `None` also for null.
+    pub fn last_header(&self, name: &str) -> Option<&[u8]> {
+        let header = self.headers.iter().rfind(|header| header.name == name)?;
+        header.value.as_deref()
+    }
+}
+
 impl From<Record> for Message {
     /// The message that would be stored as the same record; the MSN is left behind.
     fn from(record: Record) -> Self {

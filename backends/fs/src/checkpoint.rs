@@ -55,8 +55,12 @@ impl Checkpoint {
 
     /// Reads the checkpoint of a partition; `None` when there is none or it is damaged.
     pub(crate) fn load(fs: &dyn FileSystem, dir: &Path) -> io::Result<Option<Self>> {
-        let path = dir.join(CHECKPOINT);
-        let bytes = match read_small(fs, &path, CHECKPOINT_BYTES_MAX) {
+        Self::load_from(fs, &dir.join(CHECKPOINT))
+    }
+
+    /// The same from another file.
+    pub(crate) fn load_from(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match read_small(fs, path, CHECKPOINT_BYTES_MAX) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(cause) if cause.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
@@ -77,8 +81,17 @@ impl Checkpoint {
 
     /// The same without making the name durable.
     pub(crate) fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
-        let (path, temporary) = (dir.join(CHECKPOINT), dir.join(CHECKPOINT_TEMPORARY));
-        replace_file(fs, &path, &temporary, &self.encode())
+        self.write_as(fs, &dir.join(CHECKPOINT), &dir.join(CHECKPOINT_TEMPORARY))
+    }
+
+    /// The same into another file, through the name `temporary`.
+    pub(crate) fn write_as(
+        &self,
+        fs: &dyn FileSystem,
+        path: &Path,
+        temporary: &Path,
+    ) -> io::Result<()> {
+        replace_file(fs, path, temporary, &self.encode())
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -115,7 +115,7 @@ impl Writer {
     }
 
     /// The index files are hints: without them they are made again from the log.
-    fn write_index(&self, segment: &Arc<Segment>) {
+    pub(crate) fn write_index(&self, segment: &Arc<Segment>) {
         let written = segment.index(&self.log.files, segment).and_then(|index| {
             let (offsets, times) = index.encode();
             for (path, bytes) in
@@ -207,8 +207,17 @@ impl Writer {
     }
 
     pub(crate) fn checkpoint(&self, synced: &(Arc<Segment>, Extent), clean: bool) -> Checkpoint {
+        self.checkpoint_of(&self.log.segments(), synced, clean)
+    }
+
+    /// The same with these segments.
+    pub(crate) fn checkpoint_of(
+        &self,
+        segments: &[Arc<Segment>],
+        synced: &(Arc<Segment>, Extent),
+        clean: bool,
+    ) -> Checkpoint {
         let (last, extent) = synced;
-        let segments = self.log.segments();
         let before = segments.iter().take_while(|segment| segment.base < last.base);
         let mut entries: Vec<_> = before.map(|segment| SegmentEntry::of(segment)).collect();
         entries.push(SegmentEntry { extent: *extent, ..SegmentEntry::of(last) });
@@ -234,7 +243,8 @@ impl Writer {
         let _syncing = lock(&self.syncing);
         let bounds = self.log.bounds();
         if before >= bounds.next_msn {
-            self.roll_empty(bounds.next_msn)?;
+            self.roll_empty().map_err(|cause| self.log.failed("trim", cause))?;
+            self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
         }
         let segments = self.log.segments();
         let count = segments.iter().skip(1).take_while(|segment| segment.base <= before).count();
@@ -268,16 +278,16 @@ impl Writer {
         Ok(first.base)
     }
 
-    /// Begins an empty segment at the end, durable, unless the active one is empty.
-    fn roll_empty(&self, next_msn: Msn) -> Result<()> {
+    /// Begins an empty segment at the end unless the active one is empty; its name is durable
+    /// after the next sync.
+    pub(crate) fn roll_empty(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
         if state.active.extent().end == 0 {
             return Ok(());
         }
-        let part = self.fresh_part(&mut state, next_msn);
-        let part = part.map_err(|cause| self.log.failed("trim", cause))?;
+        let part = self.fresh_part(&mut state, self.log.bounds().next_msn)?;
         self.enter(&mut state, &part, part.fresh.unwrap_or_default());
-        self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))
+        Ok(())
     }
 
     /// Makes everything durable and tidy; the caller has refused further calls before.

@@ -23,6 +23,7 @@ use crate::opening::{Opened, Opening, Plan, segment_bases};
 use crate::recovery::{Judgement, judge};
 use crate::segment::Segment;
 use crate::survey::{Place, Start, Survey};
+use crate::swap;
 
 /// Every so many looks the zeros behind the end are read to their end: they can hide damage.
 const FULL_LOOK_EVERY: u64 = 256;
@@ -36,6 +37,8 @@ pub(crate) struct Follower {
     root: PathBuf,
     /// The last batch seen: its segment, its offset and its first bytes.
     last: Mutex<Option<Last>>,
+    /// The checkpoints that the segments were looked at by: another one may mean other files.
+    marks: Mutex<Marks>,
     looks: AtomicU64,
 }
 
@@ -44,6 +47,13 @@ struct Last {
     base: Msn,
     offset: u64,
     head: Vec<u8>,
+}
+
+/// The checkpoint, and the one of a swap that is not done.
+type Marks = (Option<Checkpoint>, Option<Checkpoint>);
+
+fn marks(opening: &Opening<'_>) -> io::Result<Marks> {
+    Ok((Checkpoint::load(opening.fs, opening.dir)?, swap::pending(opening.fs, opening.dir)?))
 }
 
 /// What one look has found.
@@ -59,12 +69,13 @@ fn vanished(cause: &io::Error) -> bool {
 impl Follower {
     /// Looks at a partition for the first time.
     pub(crate) fn open(opening: &Opening<'_>, root: &Path) -> Result<Self> {
-        let (opened, last) = first_look(opening, root)?;
+        let (opened, last, marks) = first_look(opening, root)?;
         let log = Log::new(opening.dir.to_owned(), Arc::clone(opening.files), opened);
         Ok(Self {
             log: Arc::new(log),
             root: root.to_owned(),
             last: Mutex::new(last),
+            marks: Mutex::new(marks),
             looks: AtomicU64::new(1),
         })
     }
@@ -73,17 +84,7 @@ impl Follower {
     pub(crate) fn refresh(&self) -> Result<Bounds> {
         self.log.usable()?;
         let mut last = lock(&self.last);
-        let opening = Opening {
-            fs: self.log.files.fs.as_ref(),
-            dir: &self.log.dir,
-            options: &self.log.files.options,
-            files: &self.log.files,
-            epoch: i32::MAX,
-            trusts_zeros: !self
-                .looks
-                .fetch_add(1, Ordering::Relaxed)
-                .is_multiple_of(FULL_LOOK_EVERY),
-        };
+        let opening = self.opening();
         for _ in 0..LOOKS_MAX {
             match self.look(&opening, &mut last) {
                 Err(cause) if vanished(&cause) => self.dir_exists(&opening)?,
@@ -94,6 +95,18 @@ impl Follower {
         }
         let busy = io::Error::from(io::ErrorKind::ResourceBusy);
         Err(self.log.failed("refresh", busy))
+    }
+
+    fn opening(&self) -> Opening<'_> {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        Opening {
+            fs: self.log.files.fs.as_ref(),
+            dir: &self.log.dir,
+            options: &self.log.files.options,
+            files: &self.log.files,
+            epoch: i32::MAX,
+            trusts_zeros: !looks.is_multiple_of(FULL_LOOK_EVERY),
+        }
     }
 
     fn dir_exists(&self, opening: &Opening<'_>) -> Result<()> {
@@ -130,7 +143,9 @@ impl Follower {
         }
         let disturbed = look.survey.gaps.iter().any(|gap| gap.at == place)
             || look.judged.cut.is_some_and(|(at, _)| at == place);
-        if disturbed && !is_there(opening, last.as_ref())? {
+        if disturbed
+            && (!is_there(opening, last.as_ref())? || *lock(&self.marks) != marks(opening)?)
+        {
             return Ok(false);
         }
         self.advance(opening, tail, look, last);
@@ -197,8 +212,8 @@ impl Follower {
 
     /// The writer has taken back what was read, or dropped all there was: look at everything again.
     fn start_over(&self, opening: &Opening<'_>, last: &mut Option<Last>) -> Result<()> {
-        let (opened, seen) = first_look(opening, &self.root)?;
-        *last = seen;
+        let (opened, seen, marks) = first_look(opening, &self.root)?;
+        (*last, *lock(&self.marks)) = (seen, marks);
         self.log.forget_hints();
         self.log.change_segments(|segments| *segments = opened.segments);
         self.log.change_bounds(|bounds| {
@@ -214,10 +229,10 @@ impl Follower {
 
     /// Reads, looking for more at the end, and again where files have vanished.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
-        let mut looked = false;
+        let (mut looked, mut doubts) = (false, true);
         for _ in 0..LOOKS_MAX {
-            match self.log.read(from, limit) {
-                Err(error) if is_vanished(&error) => {}
+            match self.log.read_doubting(from, limit, doubts) {
+                Err(error) if is_vanished(&error) => doubts = self.look_again()?,
                 Ok(batches) if batches.is_empty() && !looked => {}
                 answer => return answer,
             }
@@ -226,6 +241,17 @@ impl Follower {
         }
         self.log.read(from, limit)
     }
+
+    /// Looks at all files anew if the writer has replaced some since; answers whether it has.
+    fn look_again(&self) -> Result<bool> {
+        let opening = self.opening();
+        let changed = || -> io::Result<bool> { Ok(*lock(&self.marks) != marks(&opening)?) };
+        let changed = changed().map_err(|cause| self.log.failed("refresh", cause))?;
+        if changed {
+            self.start_over(&opening, &mut lock(&self.last))?;
+        }
+        Ok(changed)
+    }
 }
 
 fn is_vanished(error: &Error) -> bool {
@@ -233,7 +259,7 @@ fn is_vanished(error: &Error) -> bool {
 }
 
 /// Looks at all there is: by the checkpoint where that is consistent.
-fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last>)> {
+fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last>, Marks)> {
     let failed = |cause| Error::from_io(format!("open partition {}", opening.dir.display()), cause);
     let mut attempt = 0;
     loop {
@@ -247,15 +273,15 @@ fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last
     }
 }
 
-fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Option<Last>)> {
-    let checkpoint = Checkpoint::load(opening.fs, opening.dir)?;
+fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Option<Last>, Marks)> {
+    let seen = marks(opening)?;
     let plan: Plan = opening.plan()?;
     let look = look_from(opening, root, &plan.bases, (plan.start, plan.floor))?;
     let changed = || -> io::Result<bool> {
-        let listed = segment_bases(opening.fs, opening.dir)?;
+        let now = marks(opening)?;
+        let listed = opening.bases(now.1.as_ref())?;
         let listed = listed.into_iter().filter(|base| *base >= plan.first_msn);
-        Ok(Checkpoint::load(opening.fs, opening.dir)? != checkpoint
-            || !listed.eq(plan.bases.clone()))
+        Ok(now != seen || !listed.eq(plan.bases.clone()))
     };
     let sound = look.survey.gaps.is_empty() && look.judged.holes.is_empty();
     if !sound && changed()? {
@@ -263,7 +289,7 @@ fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Opt
         return Err(io::ErrorKind::NotFound.into());
     }
     let last = last_of(&look.survey);
-    Ok((opening.assemble(plan, look.survey, &look.judged), last))
+    Ok((opening.assemble(plan, look.survey, &look.judged), last, seen))
 }
 
 /// Surveys from `start` up to the first bytes that may still be being written; all below `floor`

@@ -18,6 +18,10 @@ pub(crate) const PREPARED: &str = "prepared.log.tmp";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// What the checkpoint is written as before it is renamed.
 pub(crate) const CHECKPOINT_TEMPORARY: &str = "checkpoint.tmp";
+/// The checkpoint of a partition whose segments are being replaced, until that is done.
+pub(crate) const SWAP: &str = "swap";
+/// What the swap is written as before it is renamed.
+pub(crate) const SWAP_TEMPORARY: &str = "swap.tmp";
 /// Where recovery keeps what it cuts.
 pub(crate) const QUARANTINE: &str = "quarantine";
 /// In front of the name of a partition's folder while it is being created.
@@ -45,6 +49,16 @@ pub(crate) fn segment_base(name: &str) -> Option<Msn> {
         return None;
     }
     digits.parse().ok()
+}
+
+/// The file beside the segment `log` that will replace it.
+pub(crate) fn cleaned_path(log: &Path) -> PathBuf {
+    log.with_extension("cleaned")
+}
+
+/// The first MSN of the segment that the file of this name will replace or become.
+pub(crate) fn cleaned_base(name: &str) -> Option<Msn> {
+    segment_base(&format!("{}.log", name.strip_suffix(".cleaned")?))
 }
 
 /// The file beside the segment `log` that maps MSNs to offsets.

@@ -24,7 +24,8 @@ pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hint {
     next_msn: Msn,
-    base: Msn,
+    /// Which segment value.
+    segment: u64,
     pub(crate) offset: u64,
     /// The length of the batch in front: the next one is often as long.
     pub(crate) batch_bytes: u64,
@@ -34,7 +35,7 @@ impl Hint {
     /// The place behind this batch.
     pub(crate) fn behind(last: &RecordBatch, segment: &Segment, offset: u64) -> Self {
         let batch_bytes = last.encoded_len() as u64;
-        Self { next_msn: last.next_msn(), base: segment.base, offset, batch_bytes }
+        Self { next_msn: last.next_msn(), segment: segment.id, offset, batch_bytes }
     }
 }
 
@@ -46,8 +47,8 @@ pub(crate) struct Log {
     segments: RwLock<Segments>,
     bounds: Mutex<Bounds>,
     holes: Mutex<Vec<Range<Msn>>>,
-    /// Where to go on behind bad bytes: by segment and offset, the next batch and its MSN.
-    skips: Mutex<BTreeMap<(Msn, u64), (u64, Msn)>>,
+    /// Where to go on behind bad bytes: by segment value and offset, the next batch and its MSN.
+    skips: Mutex<BTreeMap<(u64, u64), (u64, Msn)>>,
     hints: Mutex<Vec<Hint>>,
     closed: AtomicBool,
 }
@@ -131,18 +132,18 @@ impl Log {
         lock(&self.holes).retain(|hole| hole.start < next_msn);
     }
 
-    pub(crate) fn skip(&self, segment: Msn, offset: u64) -> Option<(u64, Msn)> {
+    pub(crate) fn skip(&self, segment: u64, offset: u64) -> Option<(u64, Msn)> {
         lock(&self.skips).get(&(segment, offset)).copied()
     }
 
-    pub(crate) fn set_skip(&self, segment: Msn, offset: u64, target: (u64, Msn)) {
+    pub(crate) fn set_skip(&self, segment: u64, offset: u64, target: (u64, Msn)) {
         lock(&self.skips).insert((segment, offset), target);
     }
 
     /// Where the batch of `from` begins, if a read has just ended there.
     pub(crate) fn hint(&self, from: Msn, segment: &Segment) -> Option<Hint> {
         let hints = lock(&self.hints);
-        let fits = |hint: &&Hint| hint.next_msn == from && hint.base == segment.base;
+        let fits = |hint: &&Hint| hint.next_msn == from && hint.segment == segment.id;
         hints.iter().find(fits).copied()
     }
 

@@ -3,21 +3,24 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use msglog_core::Msn;
+use msglog_core::store::Access;
 
 use crate::checkpoint::{Checkpoint, SegmentEntry};
 use crate::index::Index;
 use crate::io::{FileSystem, OpenMode, remove_if_there};
 use crate::layout::{
-    CHECKPOINT_TEMPORARY, PREPARED, index_path, segment_base, segment_name, timeindex_path,
+    CHECKPOINT_TEMPORARY, PREPARED, SWAP, cleaned_path, index_path, segment_base, segment_name,
+    timeindex_path,
 };
 use crate::options::FsOptions;
 use crate::recovery::Judgement;
 use crate::segment::{Extent, OpenFiles, Segment};
 use crate::survey::{Place, Start, Survey, Surveyor};
+use crate::swap;
 
 /// What opening works with.
 #[derive(Clone, Copy)]
@@ -90,9 +93,13 @@ pub(crate) fn segment_bases(fs: &dyn FileSystem, dir: &Path) -> io::Result<Vec<M
 impl Opening<'_> {
     /// Decides what has to be read.
     pub(crate) fn plan(&self) -> io::Result<Plan> {
-        let checkpoint = Checkpoint::load(self.fs, self.dir)?;
+        let swap = swap::pending(self.fs, self.dir)?;
+        let listed = self.bases(swap.as_ref())?;
+        let checkpoint = match swap {
+            Some(swap) => Some(swap),
+            None => Checkpoint::load(self.fs, self.dir)?,
+        };
         let checkpoint = checkpoint.filter(|checkpoint| checkpoint.writer_epoch <= self.epoch);
-        let listed = segment_bases(self.fs, self.dir)?;
         let Some(checkpoint) = checkpoint else { return Ok(Plan::from_files(listed)) };
         let (leftovers, bases): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|base| *base < checkpoint.first_msn);
@@ -107,10 +114,34 @@ impl Opening<'_> {
         Ok(Plan { floor: checkpoint.next_msn(), leftovers, ..Plan::whole(bases, first) })
     }
 
+    /// The first MSNs of the segments there are, or will be once `swap` is done.
+    pub(crate) fn bases(&self, swap: Option<&Checkpoint>) -> io::Result<Vec<Msn>> {
+        let mut bases = segment_bases(self.fs, self.dir)?;
+        if let Some(swap) = swap {
+            let last = swap.segments.last().map(|last| last.base).unwrap_or_default();
+            bases.retain(|base| *base >= last || *base < swap.first_msn);
+            bases.extend(swap.segments.iter().map(|entry| entry.base).filter(|base| *base < last));
+            bases.sort_unstable();
+        }
+        Ok(bases)
+    }
+
+    /// The file of a segment: for a reader beside a swap that which replaces it, if that has not
+    /// its name yet.
+    pub(crate) fn path_of(&self, base: Msn) -> PathBuf {
+        let path = self.dir.join(segment_name(base));
+        let cleaned = cleaned_path(&path);
+        let is_there = |path: &Path| self.fs.metadata(path).is_ok();
+        let swaps = self.options.access == Access::Read
+            && is_there(&cleaned)
+            && is_there(&self.dir.join(SWAP));
+        if swaps { cleaned } else { path }
+    }
+
     /// Whether every segment of the checkpoint is there and long enough.
     fn is_consistent(&self, checkpoint: &Checkpoint) -> io::Result<bool> {
         for entry in &checkpoint.segments {
-            match self.fs.metadata(&self.dir.join(segment_name(entry.base))) {
+            match self.fs.metadata(&self.path_of(entry.base)) {
                 Ok(metadata) if metadata.len < entry.extent.end => return Ok(false),
                 Ok(_) => {}
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -147,7 +178,7 @@ impl Opening<'_> {
         start: Start,
         stop: Option<Place>,
     ) -> io::Result<Survey> {
-        let open = |base| self.fs.open(&self.dir.join(segment_name(base)), OpenMode::Read);
+        let open = |base| self.fs.open(&self.path_of(base), OpenMode::Read);
         let surveyor = Surveyor {
             bases,
             open: &open,
@@ -164,7 +195,7 @@ impl Opening<'_> {
         let mut segments = Vec::new();
         for entry in &plan.known {
             let index = Index::new(entry.base, entry.extent.end);
-            let segment = Segment::new(self.dir, entry.base, entry.extent, index);
+            let segment = Segment::at(self.path_of(entry.base), entry.base, entry.extent, index);
             segment.set_sums(entry.sums);
             segment.seal();
             segments.push(Arc::new(segment));
@@ -176,7 +207,8 @@ impl Opening<'_> {
                 continue;
             }
             let end = surveyed.extent.end;
-            let segment = Segment::new(self.dir, surveyed.base, surveyed.extent, surveyed.index);
+            let path = self.path_of(surveyed.base);
+            let segment = Segment::at(path, surveyed.base, surveyed.extent, surveyed.index);
             if place == from.segment {
                 segment.set_sums(plan.start.sums);
             }

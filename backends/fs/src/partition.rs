@@ -144,6 +144,20 @@ impl PartitionStore for Partition {
         blocking(move || writer.truncate(from)).await
     }
 
+    async fn replace(&self, range: Range<Msn>, batches: Vec<RecordBatch>) -> Result<()> {
+        let writer = self.writer()?;
+        blocking(move || writer.replace(&range, batches)).await
+    }
+
+    fn unit_end(&self, from: Msn) -> Option<Msn> {
+        let segments = self.log().segments();
+        let behind = segments.partition_point(|segment| segment.base <= from);
+        match segments.get(behind) {
+            Some(next) => Some(next.base),
+            None => segments.last().map(|last| last.extent().next_msn),
+        }
+    }
+
     async fn find(&self, timestamp: Timestamp) -> Result<Msn> {
         let partition = self.clone();
         blocking(move || {

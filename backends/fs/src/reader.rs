@@ -9,6 +9,7 @@ use msglog_core::batch::{BatchHeader, HEADER_BYTES};
 use msglog_core::store::ReadLimit;
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
+use crate::filler::is_filler;
 use crate::io::{File, read_full};
 use crate::log::{Hint, Log};
 use crate::scan::Scanner;
@@ -38,6 +39,8 @@ struct Cursor<'a> {
     file: Arc<dyn File>,
     /// Whether only what is in memory is read.
     cached: bool,
+    /// Whether bad bytes may come from another process that has replaced the segment.
+    doubts: bool,
     from: Msn,
     offset: u64,
     /// The MSN at `offset` where it is known.
@@ -51,6 +54,17 @@ struct Cursor<'a> {
 impl Log {
     /// Whole batches from the one that holds `from`, or the next one there is.
     pub(crate) fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
+        self.read_doubting(from, limit, false)
+    }
+
+    /// As [`read`](Self::read); with `doubts`, bytes that are no batch are no damage yet, but a
+    /// segment that is not found.
+    pub(crate) fn read_doubting(
+        &self,
+        from: Msn,
+        limit: ReadLimit,
+        doubts: bool,
+    ) -> Result<Vec<RecordBatch>> {
         self.usable()?;
         let bounds = self.bounds();
         let from = from.max(bounds.first_msn);
@@ -59,7 +73,7 @@ impl Log {
         }
         let segments = self.segments();
         for segment in holding(&segments, from) {
-            let step = self.read_segment(segment, from, limit)?;
+            let step = self.read_segment(segment, from, limit, doubts)?;
             if let Step::Batches(batches, end) = step {
                 if let Some(last) = batches.last() {
                     self.set_hint(from, Hint::behind(last, segment, end));
@@ -104,7 +118,13 @@ impl Log {
         Some(cursor)
     }
 
-    fn read_segment(&self, segment: &Arc<Segment>, from: Msn, limit: ReadLimit) -> Result<Step> {
+    fn read_segment(
+        &self,
+        segment: &Arc<Segment>,
+        from: Msn,
+        limit: ReadLimit,
+        doubts: bool,
+    ) -> Result<Step> {
         let failed = |cause| self.failed("read", cause);
         let file = self.files.file(segment).map_err(failed)?;
         let hint = self.hint(from, segment);
@@ -113,6 +133,7 @@ impl Log {
             None => segment.offset_for(from, &self.files, segment).map_err(failed)?,
         };
         let mut cursor = Cursor::new(self, segment, file, (from, offset), hint);
+        cursor.doubts = doubts;
         while cursor.offset < cursor.end {
             let batches = cursor.take(limit).map_err(failed)?;
             if !batches.is_empty() {
@@ -164,7 +185,8 @@ impl<'a> Cursor<'a> {
     ) -> Self {
         let expected = if offset == 0 { Some(segment.base) } else { hint.map(|_| from) };
         let (end, guess) = (segment.extent().end, hint.map_or(0, |hint| hint.batch_bytes));
-        Self { log, segment, file, cached: false, from, offset, expected, end, guess }
+        let (cached, doubts) = (false, false);
+        Self { log, segment, file, cached, doubts, from, offset, expected, end, guess }
     }
 
     /// The batches at the offset, up to the limit or to bad bytes; moves behind what it has looked
@@ -220,7 +242,7 @@ impl<'a> Cursor<'a> {
             if !self.follows(&msns) {
                 return Split::Bad;
             }
-            if msns.end > self.from {
+            if msns.end > self.from && !is_filler(&batch) {
                 if !batches.is_empty() && taken.saturating_add(len) > limit.bytes {
                     return Split::Enough;
                 }
@@ -235,7 +257,8 @@ impl<'a> Cursor<'a> {
 
     /// Whether these can be the MSNs of the batch at the offset.
     fn follows(&self, msns: &Range<Msn>) -> bool {
-        self.expected.is_none_or(|expected| expected == msns.start)
+        // An index leads in front of what is looked for, or is that of another segment.
+        self.expected.map_or(msns.start <= self.from, |expected| expected == msns.start)
     }
 
     /// Whether a batch of this length can lie at the offset.
@@ -268,16 +291,21 @@ impl<'a> Cursor<'a> {
         if self.offset >= self.end {
             return Ok(());
         }
-        let (base, bad) = (self.segment.base, self.offset);
-        if let Some((target, resumes)) = self.log.skip(base, bad) {
+        let (id, bad) = (self.segment.id, self.offset);
+        if let Some((target, resumes)) = self.log.skip(id, bad) {
             (self.offset, self.expected) = (target, Some(resumes));
             return Ok(());
         }
         let Some(expected) = self.expected else {
             // The index led here, and it is no evidence: look again from the front.
-            (self.offset, self.expected) = (0, Some(base));
+            (self.offset, self.expected) = (0, Some(self.segment.base));
             return Ok(());
         };
+        if self.doubts {
+            let why = "the segment holds something else than what was known of it";
+            let cause = io::Error::new(io::ErrorKind::NotFound, why);
+            return Err(self.log.failed("read", cause));
+        }
         let next_msn = self.segment.extent().next_msn;
         let mut scanner =
             Scanner::new(self.file.as_ref(), self.end, self.log.files.options.batch_bytes_max());
@@ -297,7 +325,7 @@ impl<'a> Cursor<'a> {
             let why = format!("{path} is damaged at offset {bad}: MSNs {expected}..{resumes}");
             return Err(Error::new(ErrorKind::Corrupt, why));
         }
-        self.log.set_skip(base, bad, (target, resumes));
+        self.log.set_skip(id, bad, (target, resumes));
         (self.offset, self.expected) = (target, Some(resumes));
         Ok(())
     }

@@ -10,6 +10,7 @@ use msglog_core::{Error, ErrorKind, Msn, Result};
 use crate::opening::{Opened, Opening};
 use crate::quarantine::Quarantine;
 use crate::survey::{Gap, Place, Survey};
+use crate::swap;
 
 /// What is known of bad bytes and what lies behind them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,6 +122,7 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
     let failed =
         |cause| Error::from_io(format!("recover partition {}", opening.dir.display()), cause);
     let mut report = RecoveryReport::default();
+    swap::settle(opening.fs, opening.dir, opening.epoch).map_err(failed)?;
     for _ in 0..PASSES_MAX {
         let plan = opening.plan().map_err(failed)?;
         opening.evict_unproven(&plan).map_err(failed)?;

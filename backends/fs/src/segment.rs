@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use msglog_core::store::Access;
 use msglog_core::{Msn, RecordBatch};
@@ -46,14 +46,21 @@ impl Extent {
     }
 }
 
+/// Gives every segment value a number of its own.
+static SEGMENTS: AtomicU64 = AtomicU64::new(0);
+
 /// One segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
+    /// Tells it apart from another one of the same first MSN that has replaced it.
+    pub(crate) id: u64,
     pub(crate) base: Msn,
     pub(crate) path: PathBuf,
     extent: Mutex<Extent>,
     sealed: AtomicBool,
     file: Mutex<Option<Arc<dyn File>>>,
+    /// Its file, once its name is another one's.
+    retired: OnceLock<Arc<dyn File>>,
     index: Mutex<Index>,
     sums: Mutex<IndexSums>,
     used: AtomicU64,
@@ -62,12 +69,19 @@ pub(crate) struct Segment {
 impl Segment {
     /// The segment of this folder whose first MSN is `base`, filled so far.
     pub(crate) fn new(dir: &Path, base: Msn, extent: Extent, index: Index) -> Self {
+        Self::at(dir.join(segment_name(base)), base, extent, index)
+    }
+
+    /// The same in another file.
+    pub(crate) fn at(path: PathBuf, base: Msn, extent: Extent, index: Index) -> Self {
         Self {
+            id: SEGMENTS.fetch_add(1, Ordering::Relaxed),
             base,
-            path: dir.join(segment_name(base)),
+            path,
             extent: Mutex::new(extent),
             sealed: AtomicBool::new(false),
             file: Mutex::new(None),
+            retired: OnceLock::new(),
             index: Mutex::new(index),
             sums: Mutex::default(),
             used: AtomicU64::new(0),
@@ -100,6 +114,11 @@ impl Segment {
     /// Marks it complete: its index may leave memory from now on.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
+    }
+
+    /// Keeps its file for those who still read it: its name will be another one's.
+    pub(crate) fn retire(&self, file: Arc<dyn File>) {
+        let _ = self.retired.set(file);
     }
 
     /// Makes it the segment that is being written again, filled so far.
@@ -231,7 +250,12 @@ impl OpenFiles {
             Access::Read => OpenMode::Read,
             Access::Write => OpenMode::ReadWrite,
         };
-        let file = self.fs.open(&segment.path, mode)?;
+        let opened = self.fs.open(&segment.path, mode);
+        if let Some(file) = segment.retired.get() {
+            // What has just been opened may be what replaced it.
+            return Ok(Arc::clone(file));
+        }
+        let file = opened?;
         self.keep(segment, &file);
         Ok(file)
     }
@@ -240,6 +264,9 @@ impl OpenFiles {
     pub(crate) fn open_file(&self, segment: &Segment) -> Option<Arc<dyn File>> {
         let now = self.uses.fetch_add(1, Ordering::Relaxed);
         segment.used.store(now, Ordering::Relaxed);
+        if let Some(file) = segment.retired.get() {
+            return Some(Arc::clone(file));
+        }
         lock(&segment.file).clone()
     }
 

@@ -259,6 +259,7 @@ impl MessageStore for FsStore {
         capabilities.tail_signal = TailSignal::Poll;
         capabilities.truncate = true;
         capabilities.find = true;
+        capabilities.replace = true;
         // Without a thread of its own a store is to repeat exactly, and so keeps to the caller's.
         capabilities.calls_block = self.shared.options().background;
         let batch_bytes_max = self.shared.options().batch_bytes_max();

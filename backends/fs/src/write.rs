@@ -14,7 +14,7 @@ use crate::segment::{Extent, Segment};
 use crate::writer::Prepared;
 
 /// The most MSNs that one segment spans: what the relative MSN of an index can name in Kafka.
-const SEGMENT_MSNS_MAX: u64 = (1 << 31) - 1;
+pub(crate) const SEGMENT_MSNS_MAX: u64 = (1 << 31) - 1;
 
 /// What one append writes to one segment.
 #[derive(Debug)]

@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     pub(crate) syncing: Mutex<()>,
     /// Held by housekeeping, trim and close; taken before `syncing`.
     pub(crate) chores: Mutex<()>,
+    /// Held by the one replacing that runs; taken before `chores`.
+    pub(crate) replacing: Mutex<()>,
     poison: OnceLock<String>,
 }
 
@@ -110,6 +112,7 @@ impl Writer {
             state: Mutex::new(state),
             syncing: Mutex::default(),
             chores: Mutex::default(),
+            replacing: Mutex::default(),
             poison: OnceLock::new(),
         }
     }

@@ -4,5 +4,5 @@
 mod services;
 
 msglog_conformance::main! {
-    backend: services::ByUrl { name: "object-store-azure", variable: "MSGLOG_TEST_AZURE_URL" },
+    backend: services::ByUrl::new("object-store-azure", "MSGLOG_TEST_AZURE_URL"),
 }

@@ -4,5 +4,5 @@
 mod services;
 
 msglog_conformance::main! {
-    backend: services::ByUrl { name: "object-store-s3", variable: "MSGLOG_TEST_S3_URL" },
+    backend: services::ByUrl::new("object-store-s3", "MSGLOG_TEST_S3_URL"),
 }

@@ -1,4 +1,6 @@
 //! What things cost: requests counted at the storage, and asserted.
+//!
+//! In memory, or with `MSGLOG_REQUESTS_ON_S3=1` on the S3 that `MSGLOG_TEST_S3_URL` names.
 
 #![expect(
     clippy::print_stdout,
@@ -7,6 +9,9 @@
 )]
 
 mod common;
+#[cfg(feature = "aws")]
+#[path = "services/mod.rs"]
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +21,46 @@ use common::{append, batch, commit, options, orders, read_all, writer};
 use msglog_core::store::{Access, MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{AppendOptions, Log, Message, MsgLog, Msn, TopicConfig, TopicName};
 use msglog_object_store::BucketStore;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 /// What the storage of the figures answers a request in.
 const LATENCY: Duration = Duration::from_millis(5);
 
+/// Storage whose requests are counted.
+type Counted = Arc<Faulty<Arc<dyn ObjectStore>>>;
+
+#[cfg(feature = "aws")]
+fn s3() -> Option<Arc<dyn ObjectStore>> {
+    use object_store::aws::AmazonS3Builder;
+    use object_store::prefix::PrefixStore;
+
+    std::env::var("MSGLOG_REQUESTS_ON_S3").ok().filter(|value| value == "1")?;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = std::env::var("MSGLOG_TEST_S3_URL").unwrap();
+    let url = msglog_core::store::StoreUrl::parse(&url).unwrap();
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(url.as_url().host_str()?);
+    for (key, value) in url.as_url().query_pairs() {
+        builder = match key.as_ref() {
+            "allow_http" => builder.with_allow_http(value == "true"),
+            key => builder.with_config(key.parse().unwrap(), value),
+        };
+    }
+    Some(Arc::new(PrefixStore::new(builder.build().unwrap(), services::unique("requests"))))
+}
+
+#[cfg(not(feature = "aws"))]
+fn s3() -> Option<Arc<dyn ObjectStore>> {
+    None
+}
+
+fn counted() -> Counted {
+    Arc::new(Faulty::new(s3().unwrap_or_else(|| Arc::new(InMemory::new()))))
+}
+
 #[tokio::test]
 async fn one_commit_is_one_put_and_nothing_else() {
-    let storage = Arc::new(Faulty::new(InMemory::new()));
+    let storage = counted();
     let store = writer(&storage, options()).await;
     let partition = orders(&store).await;
     storage.take_requests();
@@ -37,14 +74,16 @@ async fn one_commit_is_one_put_and_nothing_else() {
 }
 
 async fn appends_per_put(partitions: u32) -> f64 {
-    let storage = Arc::new(Faulty::new(InMemory::new()));
+    let storage = counted();
     let store = Arc::new(writer(&storage, options()).await);
     let log = Log::builder().open(store).await.unwrap();
     let name = TopicName::parse("orders").unwrap();
     let config = TopicConfig::default().with_partitions(partitions);
     log.create_topic(&name, config).await.unwrap();
     let topic = log.topic("orders").await.unwrap();
-    storage.latency(LATENCY);
+    if s3().is_none() {
+        storage.latency(LATENCY);
+    }
     storage.take_requests();
     let producers = (0..64_u32).map(|producer| {
         let topic = topic.clone();
@@ -76,7 +115,7 @@ async fn opening_costs_the_same_whatever_the_number_of_commits() {
     options.merge_bytes = u64::MAX;
     options.merge_commits = usize::MAX;
     for commits in [100, 1_000, 10_000] {
-        let storage = Arc::new(Faulty::new(InMemory::new()));
+        let storage = counted();
         let store = writer(&storage, options.clone()).await;
         let partition = orders(&store).await;
         for number in 0..commits {
@@ -102,7 +141,7 @@ async fn opening_costs_the_same_whatever_the_number_of_commits() {
 }
 
 /// A partition of 4 KiB batches, merged into segments.
-async fn merged(storage: &Arc<Faulty<InMemory>>, batches: u64) {
+async fn merged(storage: &Counted, batches: u64) {
     let mut options = options();
     options.merge_bytes = 1;
     let store = writer(storage, options).await;
@@ -121,7 +160,7 @@ async fn merged(storage: &Arc<Faulty<InMemory>>, batches: u64) {
 
 #[tokio::test]
 async fn point_read_is_one_request_and_a_scan_one_for_each_chunk() {
-    let storage = Arc::new(Faulty::new(InMemory::new()));
+    let storage = counted();
     let batches = 25 * 1024;
     merged(&storage, batches).await;
     let store = BucketStore::open(storage.clone(), options(), Access::Read).await.unwrap();
@@ -156,7 +195,7 @@ async fn point_read_is_one_request_and_a_scan_one_for_each_chunk() {
 
 #[tokio::test]
 async fn readers_of_the_same_chunk_share_one_request() {
-    let storage = Arc::new(Faulty::new(InMemory::new()));
+    let storage = counted();
     merged(&storage, 100).await;
     let store = BucketStore::open(storage.clone(), options(), Access::Read).await.unwrap();
     let name = "orders-0".parse().unwrap();

@@ -13,8 +13,7 @@
 
 use bytes::BufMut;
 use msglog_core::{Msn, RecordBatch, Result, Timestamp};
-
-use crate::error::corrupt;
+use msglog_kv::corrupt;
 
 /// The key of a counter: no name and no document key is empty.
 pub(crate) const COUNTER_KEY: [u8; 0] = [];

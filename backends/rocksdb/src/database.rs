@@ -5,13 +5,14 @@ use std::sync::{PoisonError, RwLock};
 
 use msglog_core::store::Access;
 use msglog_core::{Error, Result};
+use msglog_kv::corrupt;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBRecoveryMode, Direction, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch,
 };
 use tempfile::TempDir;
 
-use crate::error::{corrupt, failed, failed_change};
+use crate::error::{failed, failed_change};
 use crate::flusher::Flusher;
 use crate::options::RocksDbOptions;
 

@@ -3,9 +3,10 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use msglog_core::Result;
+use msglog_kv::lock;
 use rocksdb::DB;
 
-use crate::error::{failed_change, lock};
+use crate::error::failed_change;
 
 /// Gives everyone who asks a sync that began after the question, with one sync at a time.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use msglog_core::store::{Access, MessageStore, StoreFactory, StoreUrl};
 use msglog_core::{Error, ErrorKind, Result};
+use msglog_kv::folder_of;
 
 use crate::RocksDbStore;
 
@@ -126,24 +127,6 @@ fn from_url(url: &StoreUrl, access: Access) -> Result<(PathBuf, RocksDbOptions)>
     }
     options.check()?;
     Ok((folder_of(url)?, options))
-}
-
-fn folder_of(url: &StoreUrl) -> Result<PathBuf> {
-    let invalid = || {
-        let why = "a rocksdb store is named by an absolute path: `rocksdb:///var/lib/orders`";
-        Error::new(ErrorKind::Invalid, why)
-    };
-    let whole = url.as_url();
-    let is_plain = whole.host_str().is_none_or(str::is_empty)
-        && whole.username().is_empty()
-        && whole.password().is_none()
-        && whole.port().is_none()
-        && whole.fragment().is_none()
-        && whole.path() != "/";
-    if !is_plain {
-        return Err(invalid());
-    }
-    whole.to_file_path().map_err(|()| invalid())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{TOPIC, check_messages, message, open, read_all};
 use crate::case::{MULTI, Need, cases};
 use crate::process::{Child, Job, said};
 use crate::sample::Dice;
+use crate::store_suite::crash::rounds;
 use crate::{CaseResult, Cx, ensure};
 
 cases! { "log-crash":
@@ -38,10 +39,10 @@ pub(crate) async fn append_for_ever(
     }
 }
 
-/// Ten times killed: every record whose ack was said is there, and all is a prefix.
+/// Killed again and again: every record whose ack was said is there, and all is a prefix.
 pub async fn killed_log_keeps_what_was_acked(cx: Cx) -> CaseResult {
     let mut dice = Dice::new(cx.seed());
-    for _ in 0..10 {
+    for _ in 0..rounds() {
         let mut child = Child::start(&cx, Job::AppendToLog)?;
         let mut lines = vec![child.line().await?];
         tokio::time::sleep(Duration::from_micros(dice.below(40_000))).await;

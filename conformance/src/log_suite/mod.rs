@@ -2,14 +2,17 @@
 
 pub mod admission;
 pub mod appends;
+pub mod cache;
 pub mod closing;
 pub mod consumers;
 pub mod crash;
+pub mod failures;
 pub mod find;
 pub mod reads;
 pub mod retention;
 pub mod tails;
 pub mod topics;
+pub mod typed;
 
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{Log, LogBuilder, Message, MsgLog, Msn, Record, Topic};
@@ -22,13 +25,16 @@ pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
     reads::CASES,
     find::CASES,
+    cache::CASES,
     tails::CASES,
     consumers::CASES,
     retention::CASES,
     admission::CASES,
     topics::CASES,
+    typed::CASES,
     closing::CASES,
     crash::CASES,
+    failures::CASES,
 ];
 
 /// The topic that most cases use.

@@ -13,8 +13,8 @@ use msglog_core::Msn;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-pub(crate) use self::serve::count_in;
 pub use self::serve::serve_if_asked;
+pub(crate) use self::serve::{count_in, large_bytes};
 use crate::{CaseResult, Cx, Failure};
 
 /// The variable by which the executable learns that it is a child with a job.
@@ -48,7 +48,8 @@ pub enum Job {
     },
     /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
     AppendToLog,
-    /// Like `Append`, and trims in between, saying `T <first MSN>`.
+    /// Like `Append`, with large batches among the small, and trims in between, saying
+    /// `T <first MSN>`.
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.
     Save,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use msglog_core::store::{Access, Expected, MessageStore, PartitionStore};
+use msglog_core::store::{Access, Capabilities, Expected, MessageStore, PartitionStore};
 use msglog_core::{ErrorKind, Log, Message, Msn};
 
 use super::{Job, ORDER_VARIABLE, Order};
@@ -105,6 +105,7 @@ async fn append(
 }
 
 async fn append_and_trim(store: &Arc<dyn MessageStore>, samples: Samples) -> CaseResult {
+    let samples = samples.with_large(large_bytes(&store.capabilities()));
     let there = create(store, PARTITION).await?;
     loop {
         for _ in 0..10 {
@@ -115,6 +116,11 @@ async fn append_and_trim(store: &Arc<dyn MessageStore>, samples: Samples) -> Cas
         let middle = bounds.first_msn.plus(bounds.next_msn.distance_from(bounds.first_msn) / 2);
         say(&format!("T {}", there.trim(middle).await?))?;
     }
+}
+
+/// How large the large batches of [`Job::AppendAndTrim`] are: more than a page of any store.
+pub(crate) fn large_bytes(has: &Capabilities) -> usize {
+    has.batch_bytes_max.min(700_000)
 }
 
 async fn save(store: &Arc<dyn MessageStore>) -> CaseResult {

@@ -7,7 +7,7 @@ use msglog_core::store::Survives;
 
 use crate::case::{MULTI, Need, cases};
 use crate::cx::{Opened, PARTITION, create, key, read_all};
-use crate::process::{Child, Job, count_in, said};
+use crate::process::{Child, Job, count_in, large_bytes, said};
 use crate::sample::{Dice, check_prefix, check_same};
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
@@ -25,7 +25,7 @@ cases! { "crash":
 }
 
 /// How many times a writer is killed: 10, or what `MSGLOG_CONFORMANCE_CRASH_ROUNDS` says.
-fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     let asked = std::env::var("MSGLOG_CONFORMANCE_CRASH_ROUNDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(10)
 }
@@ -103,7 +103,7 @@ pub async fn killed_writer_leaves_whole_documents(cx: Cx) -> CaseResult {
     Ok(())
 }
 
-/// After `kill -9` no trim that returned is undone, and nothing after it is missing.
+/// After `kill -9` no trim that returned is undone, and nothing after it is missing, small or large.
 pub async fn killed_writer_keeps_its_trims(cx: Cx) -> CaseResult {
     let mut dice = Dice::new(cx.seed());
     for _ in 0..rounds() {
@@ -115,7 +115,11 @@ pub async fn killed_writer_keeps_its_trims(cx: Cx) -> CaseResult {
         ensure!(first >= Msn::new(trimmed), "trimmed to {trimmed}, but {first} is there");
         ensure!(next >= Msn::new(synced), "synced up to {synced}, recovered up to {next}");
         let found = read_all(&opened.partition, Msn::ZERO).await?;
-        check_same(&found, &cx.samples().run(first, found.len())?, "recovered after kill -9")?;
+        let samples = cx.samples().with_large(large_bytes(cx.capabilities()));
+        check_same(&found, &samples.run(first, found.len())?, "recovered after kill -9")?;
+        let bytes: u64 = found.iter().map(|batch| batch.encoded_len() as u64).sum();
+        let usage = opened.partition.usage().await?;
+        ensure!(usage.bytes >= bytes, "{bytes} bytes are there, usage says {}", usage.bytes);
         let end = found.last().map_or(first, |batch| batch.next_msn());
         ensure_eq!(end, next, "the end of what is there");
         opened.store.close().await?;

@@ -31,6 +31,8 @@ pub struct BatchOptions {
     pub timestamp_kind: TimestampKind,
     /// Who builds the batch.
     pub producer: Producer,
+    /// When compaction may drop the tombstones of the batch; kept where Kafka keeps it.
+    pub delete_horizon: Option<Timestamp>,
 }
 
 impl BatchOptions {
@@ -45,6 +47,13 @@ impl BatchOptions {
     #[must_use]
     pub fn with_timestamp_kind(mut self, timestamp_kind: TimestampKind) -> Self {
         self.timestamp_kind = timestamp_kind;
+        self
+    }
+
+    /// The same options with this delete horizon.
+    #[must_use]
+    pub fn with_delete_horizon(mut self, horizon: Timestamp) -> Self {
+        self.delete_horizon = Some(horizon);
         self
     }
 
@@ -135,7 +144,11 @@ impl BatchBuilder {
             TimestampKind::Append => now,
         };
         let first = self.record_count == 0;
-        let base = if first { time } else { self.base_timestamp };
+        let base = match self.options.delete_horizon {
+            Some(horizon) => horizon,
+            None if first => time,
+            None => self.base_timestamp,
+        };
         let time_delta = match self.options.timestamp_kind {
             TimestampKind::Create => time.as_millis().wrapping_sub(base.as_millis()),
             TimestampKind::Append => 0,
@@ -249,6 +262,11 @@ impl BatchBuilder {
         Ok((RecordBatch::from_built(header, bytes.freeze()), self.buffer))
     }
 
+    /// Whether there are records for which the delete horizon counts.
+    fn has_horizon(&self) -> bool {
+        self.options.delete_horizon.is_some() && self.record_count > 0
+    }
+
     /// Writes the header into its place at the front of `bytes`.
     fn seal(&self, compression: Compression, bytes: &mut BytesMut) -> Result<BatchHeader> {
         let length = i32::try_from(bytes.len()).map_err(|_| {
@@ -261,7 +279,7 @@ impl BatchBuilder {
             length: length.unsigned_abs() - LENGTH_END,
             leader_epoch: NO_EPOCH,
             crc: 0,
-            attributes: header::attributes(compression, timestamp_kind),
+            attributes: header::attributes(compression, timestamp_kind, self.has_horizon()),
             last_offset_delta: self.msn_count - 1,
             base_timestamp: match timestamp_kind {
                 TimestampKind::Create => self.base_timestamp,

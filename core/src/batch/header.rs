@@ -223,12 +223,17 @@ pub(super) fn fits(base_msn: Msn, last_offset_delta: u32) -> bool {
 }
 
 /// The attribute bits of a batch built here.
-pub(super) fn attributes(compression: Compression, timestamp_kind: TimestampKind) -> i16 {
+pub(super) fn attributes(
+    compression: Compression,
+    timestamp_kind: TimestampKind,
+    has_delete_horizon: bool,
+) -> i16 {
     let time = match timestamp_kind {
         TimestampKind::Create => 0,
         TimestampKind::Append => APPEND_TIME_BIT,
     };
-    compression.bits() | time
+    let horizon = if has_delete_horizon { DELETE_HORIZON_BIT } else { 0 };
+    compression.bits() | time | horizon
 }
 
 fn unsigned(value: i32, otherwise: &'static str) -> Result<u32, &'static str> {

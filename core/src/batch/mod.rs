@@ -26,6 +26,7 @@
 mod build;
 mod compression;
 mod header;
+mod lookup;
 mod records;
 mod varint;
 
@@ -36,6 +37,7 @@ pub use self::build::{BatchBuilder, BatchOptions};
 pub use self::compression::Compression;
 pub use self::header::BatchHeader;
 use self::header::{CRC_START, PREFIX_BYTES};
+pub(crate) use self::lookup::RecordIndex;
 pub use self::records::{DecodedBatch, HeaderView, HeaderViews, RecordView, RecordViews, Records};
 use crate::{Error, ErrorKind, Msn, Result, Timestamp};
 

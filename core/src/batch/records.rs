@@ -3,7 +3,7 @@
 use std::iter::FusedIterator;
 use std::str;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, place, varint};
 use crate::{Error, ErrorKind, Header, Msn, Record, Result, Timestamp};
@@ -32,6 +32,31 @@ impl DecodedBatch {
     /// The records as owned values, whose fields are slices of these bytes.
     pub fn into_records(self) -> Records {
         Records { cursor: self.cursor, rest: self.bytes, limits: self.limits }
+    }
+
+    /// As [`iter`](Self::iter) from a place that [`RecordViews::place`] told.
+    pub(super) fn iter_from(&self, offset: usize, delta_min: u32, left: u32) -> RecordViews<'_> {
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        RecordViews { cursor: Cursor { delta_min, left, ..self.cursor }, rest }
+    }
+
+    /// The first MSN that the batch covers.
+    pub(super) fn base_msn(&self) -> Msn {
+        self.cursor.base_msn
+    }
+
+    /// The record of a view of this batch, as slices of these bytes.
+    pub(super) fn slice(&self, view: &RecordView<'_>) -> Result<Record> {
+        own_with(view, self.limits, |field| self.bytes.slice_ref(field))
+    }
+
+    /// The record of a view, in `bytes` of memory or more of its own.
+    pub(super) fn copy(&self, view: &RecordView<'_>, bytes: usize) -> Result<Record> {
+        let mut buffer = BytesMut::with_capacity(bytes);
+        own_with(view, self.limits, |field| {
+            buffer.extend_from_slice(field);
+            buffer.split().freeze()
+        })
     }
 
     /// Bytes of the records once decompressed.
@@ -119,6 +144,13 @@ pub struct RecordViews<'a> {
     rest: &'a [u8],
 }
 
+impl RecordViews<'_> {
+    /// Where the next record begins among `bytes_len`, its smallest offset delta, how many are left.
+    pub(super) fn place(&self, bytes_len: usize) -> (usize, u32, u32) {
+        (bytes_len - self.rest.len(), self.cursor.delta_min, self.cursor.left)
+    }
+}
+
 impl<'a> Iterator for RecordViews<'a> {
     /// A record, or [`Corrupt`](crate::ErrorKind::Corrupt).
     type Item = Result<RecordView<'a>>;
@@ -153,7 +185,7 @@ impl Iterator for Records {
     fn next(&mut self) -> Option<Self::Item> {
         let mut rest: &[u8] = &self.rest;
         let record = match self.cursor.next(&mut rest)? {
-            Ok(view) => self.own(view),
+            Ok(view) => own_with(&view, self.limits, |field| self.rest.slice_ref(field)),
             Err(error) => Err(error),
         };
         let taken = self.rest.len() - rest.len();
@@ -171,27 +203,29 @@ impl Iterator for Records {
 
 impl FusedIterator for Records {}
 
-impl Records {
-    fn own(&self, view: RecordView<'_>) -> Result<Record> {
-        let own = |field: Option<&[u8]>| field.map(|bytes| self.rest.slice_ref(bytes));
-        let headers_max = self.limits.records_bytes_max / size_of::<Header>();
-        if view.headers.left > headers_max {
-            let context = format!("record {} has more than {headers_max} headers", view.msn);
-            return Err(Error::new(ErrorKind::TooLarge, context));
-        }
-        let mut headers = Vec::with_capacity(view.headers.left);
-        for header in view.headers {
-            let HeaderView { name, value } = header?;
-            headers.push(Header { name: name.to_owned(), value: own(value) });
-        }
-        Ok(Record {
-            msn: view.msn,
-            timestamp: view.timestamp,
-            key: own(view.key),
-            payload: own(view.payload),
-            headers,
-        })
+/// An owned record, whose fields are made by `own`.
+fn own_with(
+    view: &RecordView<'_>,
+    limits: DecodeLimits,
+    mut own: impl FnMut(&[u8]) -> Bytes,
+) -> Result<Record> {
+    let headers_max = limits.records_bytes_max / size_of::<Header>();
+    if view.headers.left > headers_max {
+        let context = format!("record {} has more than {headers_max} headers", view.msn);
+        return Err(Error::new(ErrorKind::TooLarge, context));
     }
+    let mut headers = Vec::with_capacity(view.headers.left);
+    for header in view.headers {
+        let HeaderView { name, value } = header?;
+        headers.push(Header { name: name.to_owned(), value: value.map(&mut own) });
+    }
+    Ok(Record {
+        msn: view.msn,
+        timestamp: view.timestamp,
+        key: view.key.map(&mut own),
+        payload: view.payload.map(&mut own),
+        headers,
+    })
 }
 
 /// How far an iteration is, apart from the bytes.

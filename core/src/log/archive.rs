@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::hooks::{DeleteHook, Deletion};
-use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
+use crate::batch::{BatchBuilder, BatchOptions, DecodeLimits, NO_EPOCH};
 use crate::store::{MessageStore, OpenOptions, PartitionStore};
-use crate::{Error, ErrorKind, Msn, RecordBatch, Result, TopicName, TopicPartition};
+use crate::{Error, ErrorKind, Message, Msn, RecordBatch, Result, TopicName, TopicPartition};
 
 /// The most MSNs that one batch without records covers.
 const BRIDGE_MSNS_MAX: u64 = 1 << 31;
@@ -109,16 +109,35 @@ fn missing(mut next: Msn, deletion: &Deletion) -> Result<Vec<RecordBatch>> {
     let there = next;
     for batch in deletion.batches.iter().filter(|batch| batch.next_msn() > there) {
         if batch.base_msn() < next {
-            let (from, to) = (batch.base_msn(), batch.next_msn());
-            let why = format!("the archive ends at MSN {next}, within the batch {from}..{to}");
-            return Err(Error::new(ErrorKind::Conflict, why));
+            // Compaction has put it together with what is archived.
+            missing.push(tail(batch, next)?);
+        } else {
+            bridge(next..batch.base_msn(), &mut missing)?;
+            missing.push(batch.clone());
         }
-        bridge(next..batch.base_msn(), &mut missing)?;
-        missing.push(batch.clone());
         next = batch.next_msn();
     }
     bridge(next..deletion.msns.end, &mut missing)?;
     Ok(missing)
+}
+
+/// The records of a batch from `from` on, which lies within it.
+fn tail(batch: &RecordBatch, from: Msn) -> Result<RecordBatch> {
+    let options = BatchOptions::default().with_compression(batch.header().compression()?);
+    let mut builder = BatchBuilder::new(options);
+    let delta = |msn: Msn| u32::try_from(msn.distance_from(from)).unwrap_or(u32::MAX);
+    for record in batch.records(DecodeLimits::default())? {
+        let record = record?;
+        if record.msn >= from {
+            let (delta, timestamp) = (delta(record.msn), record.timestamp);
+            builder.push_at(delta, &Message::from(record), timestamp)?;
+        }
+    }
+    // It ends behind `from`, so this is at least 0.
+    builder.cover(delta(batch.next_msn()) - 1)?;
+    let mut tail = builder.build()?;
+    tail.stamp(from, NO_EPOCH);
+    Ok(tail)
 }
 
 /// Adds batches without records that cover `gap`.
@@ -140,7 +159,7 @@ fn bridge(gap: Range<Msn>, batches: &mut Vec<RecordBatch>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Message, Timestamp};
+    use crate::Timestamp;
 
     fn batch(base: u64, count: u64) -> RecordBatch {
         let mut builder = BatchBuilder::new(BatchOptions::default());
@@ -170,6 +189,7 @@ mod tests {
         assert_eq!(of(4).unwrap().first(), Some(&(4, 10, 0)));
         assert_eq!(of(35).unwrap(), [(35, 40, 0)]);
         assert!(of(40).unwrap().is_empty() && of(99).unwrap().is_empty());
-        assert_eq!(of(12).unwrap_err().kind(), ErrorKind::Conflict);
+        // Within a batch only the rest of its records follows.
+        assert_eq!(of(12).unwrap(), [[(12, 15, 3), (15, 20, 5)].as_slice(), &tail].concat());
     }
 }

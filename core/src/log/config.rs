@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, DeleteHook, Log, Retention};
+use super::{Admission, Compaction, DeleteHook, Log, Retention};
 use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
 
 /// The most partitions that a topic may have.
 pub(super) const PARTITIONS_MAX: u32 = 10_000;
+
+/// The least memory that a compaction works with.
+const COMPACTION_MEMORY_MIN: usize = 1 << 20;
 
 /// How a topic behaves; stored with it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -33,6 +36,10 @@ pub struct TopicConfig {
     /// Whether it takes appends.
     #[serde(skip_serializing_if = "Admission::is_open")]
     pub admission: Admission,
+    /// Makes it a keyed topic, which keeps the newest record of each key; every message then needs
+    /// a key. `None`: it keeps all records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
 }
 
 impl Default for TopicConfig {
@@ -44,6 +51,7 @@ impl Default for TopicConfig {
             timestamps: TimestampKind::Create,
             retention: Retention::keep_forever(),
             admission: Admission::default(),
+            compaction: None,
         }
     }
 }
@@ -84,7 +92,15 @@ impl TopicConfig {
         self
     }
 
+    /// The same configuration of a keyed topic.
+    #[must_use]
+    pub fn with_compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = Some(compaction);
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
+        self.compaction.as_ref().map_or(Ok(()), Compaction::check)?;
         if self.partitions == 0 || self.partitions > PARTITIONS_MAX {
             let why =
                 format!("{} partitions are not within 1 to {PARTITIONS_MAX}", self.partitions);
@@ -138,14 +154,19 @@ impl AppendOptions {
 pub struct LogBuilder {
     pub(super) access: Access,
     pub(super) batch_bytes_max: usize,
+    pub(super) cache_bytes: usize,
     pub(super) clean_interval: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) compaction_bytes_per_second: Option<u64>,
+    pub(super) compaction_interval: Duration,
+    pub(super) compaction_memory_bytes: usize,
     pub(super) create_topics: bool,
     pub(super) delete_hooks: Vec<Arc<dyn DeleteHook>>,
     pub(super) durability: Durability,
     pub(super) hook_timeout: Duration,
     pub(super) hooks_close_timeout: Duration,
     pub(super) in_flight_bytes_max: usize,
+    pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) poll_interval: Duration,
@@ -158,14 +179,19 @@ impl Default for LogBuilder {
         Self {
             access: Access::Write,
             batch_bytes_max: 1 << 20,
+            cache_bytes: 64 << 20,
             clean_interval: Duration::from_secs(60),
             clock: Arc::new(SystemClock),
+            compaction_bytes_per_second: None,
+            compaction_interval: Duration::from_secs(15),
+            compaction_memory_bytes: 128 << 20,
             create_topics: true,
             delete_hooks: Vec::new(),
             durability: Durability::Sync,
             hook_timeout: Duration::from_secs(60),
             hooks_close_timeout: Duration::from_secs(30),
             in_flight_bytes_max: 64 << 20,
+            latest_bytes_max: 64 << 20,
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
             poll_interval: Duration::from_millis(5),
@@ -199,10 +225,48 @@ impl LogBuilder {
         self
     }
 
+    /// The memory for batches that are read again, in bytes, over all topics (64 MiB); 0 for none.
+    ///
+    /// It serves reads of single records and several subscriptions at the end of a partition;
+    /// large reads pass it by. A log opened for reading, which cannot know what its writer changes,
+    /// and one over a store that is memory itself have none.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
     /// Where the time of day comes from (the operating system).
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How many bytes compaction reads and writes a second at most; as many as it can when `None`
+    /// (`None`).
+    #[must_use]
+    pub fn compaction_bytes_per_second(mut self, bytes: Option<u64>) -> Self {
+        self.compaction_bytes_per_second = bytes;
+        self
+    }
+
+    /// How often the log looks whether a keyed topic is to be compacted (15 s); zero: never by
+    /// itself.
+    #[must_use]
+    pub fn compaction_interval(mut self, interval: Duration) -> Self {
+        self.compaction_interval = interval;
+        self
+    }
+
+    /// The memory of a compaction, in bytes, 1 MiB or more (128 MiB).
+    ///
+    /// Half of it names keys, 24 bytes for each of at most three quarters of its places: as many as
+    /// fit are compacted in one pass. The other half holds what is about to be written. About 8 MiB
+    /// for reading come on top, and what the store itself takes.
+    #[must_use]
+    pub fn compaction_memory_bytes(mut self, bytes: usize) -> Self {
+        self.compaction_memory_bytes = bytes;
         self
     }
 
@@ -247,6 +311,14 @@ impl LogBuilder {
     #[must_use]
     pub fn in_flight_bytes_max(mut self, bytes: usize) -> Self {
         self.in_flight_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes the views behind [`Topic::latest`](super::Topic::latest) may take, over all
+    /// topics (64 MiB).
+    #[must_use]
+    pub fn latest_bytes_max(mut self, bytes: usize) -> Self {
+        self.latest_bytes_max = bytes;
         self
     }
 
@@ -310,6 +382,7 @@ impl LogBuilder {
     pub(super) fn check(&self) -> Result<()> {
         let limits = [
             ("batch_bytes_max", self.batch_bytes_max),
+            ("compaction_memory_bytes", self.compaction_memory_bytes),
             ("in_flight_bytes_max", self.in_flight_bytes_max),
             ("message_bytes_max", self.message_bytes_max),
             ("topics_max", self.topics_max),
@@ -319,6 +392,12 @@ impl LogBuilder {
                 let why = format!("{name} of {limit} is not within 1 to {}", 1 << 30);
                 return Err(Error::new(ErrorKind::Invalid, why));
             }
+        }
+        if self.compaction_memory_bytes < COMPACTION_MEMORY_MIN {
+            let bytes = self.compaction_memory_bytes;
+            let why =
+                format!("compaction_memory_bytes of {bytes} is below {COMPACTION_MEMORY_MIN}");
+            return Err(Error::new(ErrorKind::Invalid, why));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
 use super::topics::Topics;
-use super::{Appended, CleanReport, MsgLog, Subscription, Topic, TopicDescription};
+use super::{Appended, CleanReport, Compacted, MsgLog, Subscription, Topic, TopicDescription};
 use crate::store::{Access, Bounds, MessageStore, ReadLimit, StoreInfo};
 use crate::{
     ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
@@ -20,7 +20,7 @@ use crate::{
 /// A log over a store. Cheap to clone; the last clone, topic or consumer lets the store go.
 ///
 /// Dropping it without [`close`](MsgLog::close) loses nothing that was acked at
-/// [`Durability::Sync`]; appends that wait then are answered with
+/// [`Durability::Sync`](crate::Durability::Sync); appends that wait then are answered with
 /// [`Closed`](ErrorKind::Closed).
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -39,6 +39,7 @@ impl Log {
         let cleans = options.access == Access::Write && !options.clean_interval.is_zero();
         let every = options.clean_interval;
         let topics = Arc::new(Topics::of(store, options)?);
+        topics.start_schedule();
         let cleaner = cleans.then(|| Arc::new(CleanerTask::spawn(&topics, every)));
         Ok(Self { topics, _cleaner: cleaner })
     }
@@ -111,6 +112,23 @@ impl Log {
         self.topics.consumers().await
     }
 
+    /// Compacts every keyed topic now, however little is new; see [`Topic::compact`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Topic::compact`].
+    pub async fn compact(&self) -> Result<Vec<(TopicName, Compacted)>> {
+        let mut all = Vec::new();
+        for name in self.topics.names().await? {
+            let topic = self.topics.existing(&name).await?;
+            if topic.config().compaction.is_some() {
+                let done = topic.compact().await?;
+                all.extend(done.into_iter().map(|done| (name.clone(), done)));
+            }
+        }
+        Ok(all)
+    }
+
     /// What the store is and where, without secrets.
     pub fn store_info(&self) -> StoreInfo {
         self.topics.store_info()
@@ -126,8 +144,9 @@ impl Log {
             .map(|partition| partition.counters.stats(partition.name.clone()))
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
-        let delete_hooks = self.topics.hooks().stats();
-        LogStats { partitions, in_flight_bytes: self.topics.in_flight_bytes(), delete_hooks }
+        let in_flight_bytes = self.topics.in_flight_bytes();
+        let (cache, delete_hooks) = (self.topics.cache_stats(), self.topics.hooks().stats());
+        LogStats { partitions, in_flight_bytes, delete_hooks, cache }
     }
 
     pub(super) async fn existing(&self, name: &TopicName) -> Result<Topic> {

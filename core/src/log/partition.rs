@@ -1,5 +1,6 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,12 @@ use tokio::task::JoinHandle;
 use super::ack::{Ack, Appended};
 use super::admission::Gate;
 use super::appender;
+use super::cache::{BatchCache, PartitionCache};
+use super::cached_store::CachedStore;
 use super::config::{LogBuilder, TopicConfig};
 use super::hooks::Hooks;
 use super::in_flight::Admitted;
+use super::latest::{Budget, Latest};
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
 use super::trimming::Going;
@@ -35,6 +39,7 @@ struct Visible {
 pub(super) struct Partition {
     pub(super) name: TopicPartition,
     pub(super) store: Arc<dyn PartitionStore>,
+    pub(super) cache: Arc<PartitionCache>,
     pub(super) options: Arc<LogBuilder>,
     pub(super) counters: PartitionCounters,
     /// Whether calls of the store block the thread that makes them.
@@ -48,6 +53,16 @@ pub(super) struct Partition {
     /// Held while records go, and hooks look at them.
     pub(super) going: tokio::sync::Mutex<Going>,
     pub(super) hooks: Arc<Hooks>,
+    /// Held while stored records are dropped: by trims and by compaction, chunk by chunk. Taken
+    /// before the lane.
+    pub(super) rewriting: tokio::sync::Mutex<()>,
+    /// Held by the compaction that runs.
+    pub(super) compacting: Arc<tokio::sync::Mutex<()>>,
+    /// Set when it is closed: a compaction stops.
+    pub(super) stopping: Arc<AtomicBool>,
+    /// Whether every message needs a key.
+    keyed: AtomicBool,
+    pub(super) latest: Latest,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -62,11 +77,14 @@ impl Partition {
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
         let settings = settings(config, options);
+        let cache = shared.cache.of_partition();
+        let store = cached(store, &cache, shared);
         let gate = Gate::of(config.admission.rule(name.partition), store.segment());
         let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
+            cache,
             options: options.clone(),
             counters: PartitionCounters::default(),
             store_blocks: shared.store_blocks,
@@ -77,6 +95,11 @@ impl Partition {
             lane: tokio::sync::Mutex::new(()),
             going: tokio::sync::Mutex::default(),
             hooks: shared.hooks.clone(),
+            rewriting: tokio::sync::Mutex::new(()),
+            compacting: Arc::default(),
+            stopping: Arc::default(),
+            keyed: AtomicBool::new(config.compaction.is_some()),
+            latest: Latest::new(shared.latest_bytes.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
@@ -90,6 +113,7 @@ impl Partition {
 
     /// Takes up another configuration of its topic, for what is appended from now on.
     pub(super) fn configure(&self, config: &TopicConfig) {
+        self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
         self.queue.configure(settings(config, &self.options));
         let rule = config.admission.rule(self.name.partition);
         let segment = self.store.segment();
@@ -126,7 +150,7 @@ impl Partition {
         let mut bytes = 0;
         for message in messages {
             let bound = BatchBuilder::record_bytes_bound(message);
-            self.check_message(bound)?;
+            self.check_message(message, bound)?;
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
@@ -141,7 +165,7 @@ impl Partition {
     async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
         self.check_writable()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
-        self.check_message(bytes)?;
+        self.check_message(message, bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
@@ -191,7 +215,16 @@ impl Partition {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
-    fn check_message(&self, bytes: usize) -> Result<()> {
+    /// The largest encoded batch that the store takes.
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
+    }
+
+    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+        if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
+            let why = "a message without a key, in a topic that is compacted by key";
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
         let limit = self.options.message_bytes_max;
         if bytes > limit {
             let why = format!("a message of {bytes} bytes exceeds message_bytes_max of {limit}");
@@ -369,6 +402,8 @@ impl Partition {
 
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        drop(self.compacting.lock().await);
         self.queue.end(closed());
         let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ended = match appender {
@@ -378,6 +413,8 @@ impl Partition {
             }),
         };
         self.visible.send_modify(|visible| visible.live = false);
+        // What is closed may be removed: the store says so to whoever still reads.
+        self.cache.turn_off();
         ended
     }
 }
@@ -392,6 +429,18 @@ impl Drop for Partition {
 fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
     let level = config.durability.unwrap_or(options.durability);
     Settings { level, batch_options: config.batch_options() }
+}
+
+/// The store under the cache, where there is one.
+fn cached(
+    store: Arc<dyn PartitionStore>,
+    cache: &Arc<PartitionCache>,
+    shared: &Shared,
+) -> Arc<dyn PartitionStore> {
+    if shared.cache.is_on() {
+        return Arc::new(CachedStore { inner: store, cache: cache.clone() });
+    }
+    store
 }
 
 /// What a turn of the appender has done.
@@ -413,4 +462,7 @@ pub(super) struct Shared {
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
     pub(super) hooks: Arc<Hooks>,
+    /// What the views of newest records take up.
+    pub(super) latest_bytes: Arc<Budget>,
+    pub(super) cache: Arc<BatchCache>,
 }

@@ -46,11 +46,14 @@ impl Partition {
 
     /// Batches from the one that holds `from` on, or from the next one there is.
     pub(super) async fn read_batches(&self, from: Msn, limit: ReadLimit) -> Result<BatchPage> {
-        let end = self.readable_end();
+        let (first, end) = self.readable();
         if from >= end {
             return Ok(BatchPage { batches: Vec::new(), next_msn: end });
         }
-        let mut looked_at = None;
+        if let Some(batches) = self.cache.page(from.max(first), end, limit) {
+            return Ok(self.page_of(batches, from, end));
+        }
+        let (mut looked_at, mut since) = (None, self.cache.unchanged());
         let mut batches = loop {
             let batches = self.store.read(from, limit).await?;
             if !batches.is_empty() {
@@ -61,10 +64,15 @@ impl Partition {
                 return Ok(BatchPage { batches, next_msn });
             }
             // It may have come since that read: only another one proves that nothing is there.
-            looked_at = Some(next_msn);
+            (looked_at, since) = (Some(next_msn), self.cache.unchanged());
         };
         // A batch becomes visible as a whole.
         batches.truncate(batches.partition_point(|batch| batch.next_msn() <= end));
+        self.cache.offer(&batches, end, limit, since);
+        Ok(self.page_of(batches, from, end))
+    }
+
+    fn page_of(&self, batches: Vec<RecordBatch>, from: Msn, end: Msn) -> BatchPage {
         let next_msn = batches.last().map_or(end, |last| last.next_msn().max(from));
         let (mut records, mut bytes) = (0, 0);
         for batch in &batches {
@@ -72,14 +80,18 @@ impl Partition {
             bytes += batch.encoded_len() as u64;
         }
         self.counters.read(records, bytes);
-        Ok(BatchPage { batches, next_msn })
+        BatchPage { batches, next_msn }
     }
 
-    /// The MSN that readers do not pass now; for a log opened for reading it is not known ahead.
-    fn readable_end(&self) -> Msn {
+    /// Below and from which MSN readers find nothing now; for a log opened for reading it is not
+    /// known ahead.
+    pub(super) fn readable(&self) -> (Msn, Msn) {
         match self.options.access {
-            Access::Read => Msn::MAX,
-            Access::Write => self.bounds().next_msn,
+            Access::Read => (Msn::ZERO, Msn::MAX),
+            Access::Write => {
+                let bounds = self.bounds();
+                (bounds.first_msn, bounds.next_msn)
+            }
         }
     }
 }

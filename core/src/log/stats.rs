@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::HookStats;
+use super::cache::CacheStats;
 use crate::TopicPartition;
 
 /// What a log has done since it was opened.
@@ -16,6 +17,8 @@ pub struct LogStats {
     pub in_flight_bytes: usize,
     /// The delete hooks, in the order in which they were registered.
     pub delete_hooks: Vec<HookStats>,
+    /// What the batch cache has done.
+    pub cache: CacheStats,
 }
 
 /// What one partition has done since it was opened.

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::cache::Tailer;
 use super::partition::Partition;
 use super::queue::closed;
 use super::read::BatchPage;
@@ -40,6 +41,8 @@ pub struct BatchSubscription {
     read_msn: Msn,
     fetch: Option<Fetch>,
     ended: bool,
+    /// Several of them make it worth to keep what one has read.
+    _tailer: Tailer,
 }
 
 /// The next page on its way.
@@ -75,8 +78,15 @@ impl Future for Fetch {
 
 impl BatchSubscription {
     pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
-        let batches = VecDeque::new();
-        Self { partition, batches, next_msn: from, read_msn: from, fetch: None, ended: false }
+        Self {
+            _tailer: partition.cache.tailer(),
+            partition,
+            batches: VecDeque::new(),
+            next_msn: from,
+            read_msn: from,
+            fetch: None,
+            ended: false,
+        }
     }
 
     /// The smallest MSN that the next batch can bring.

@@ -4,15 +4,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::committer::Committers;
+use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
 use super::partition::Partition;
 use super::partition_of_key;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, PartitionDescription, Subscription, TopicDescription,
+    Appended, BatchSubscription, Consumer, Missing, PartitionDescription, Subscription,
+    TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
-use crate::{ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName};
+use crate::{
+    Clock, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, Timestamp, TopicName,
+};
 
 /// A topic of an open log. Cheap to clone; keeps the store open while it lives.
 #[derive(Clone, Debug)]
@@ -188,6 +192,34 @@ impl Topic {
         self.partition(partition)?.read(from, limit).await
     }
 
+    /// The record at `msn`; `None` when readers see none there. [`read_many`](Self::read_many) says
+    /// why.
+    ///
+    /// Costs one read of the batch that holds it, unless the batch cache has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn record(&self, partition: u32, msn: Msn) -> Result<Option<Record>> {
+        self.partition(partition)?.record(msn).await
+    }
+
+    /// A record for each of `msns`, in the order asked, or why there is none.
+    ///
+    /// The MSNs need not be sorted and may repeat; at most 100,000 at a time. Each batch that holds
+    /// any of them is read once. The records keep no batch in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); and [`TooLarge`](ErrorKind::TooLarge) for too many.
+    pub async fn read_many(
+        &self,
+        partition: u32,
+        msns: &[Msn],
+    ) -> Result<Vec<std::result::Result<Record, Missing>>> {
+        self.partition(partition)?.read_many(msns).await
+    }
+
     /// A stream of a partition's records from `from` on, from history to live.
     ///
     /// # Errors
@@ -274,6 +306,70 @@ impl Topic {
         self.partition(partition)?.trim(before).await
     }
 
+    /// Compacts every partition now, however little is new: of the records that are durable, each
+    /// key keeps the newest one.
+    ///
+    /// Runs on a thread of its own, beside appends and reads, which do not wait for it; see
+    /// [`LogBuilder`](super::LogBuilder) for its memory and its speed. Dropping the future ends it
+    /// soon; whatever is done then stays done.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a topic that is not keyed;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed); and whatever the store
+    /// answers.
+    pub async fn compact(&self) -> Result<Vec<Compacted>> {
+        if self.config().compaction.is_none() {
+            let why =
+                format!("topic `{}` is not compacted: its configuration says so", self.name());
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let mut all = Vec::new();
+        for job in self.compactions(true) {
+            job.partition.check_writable()?;
+            all.push(job.run().await?);
+        }
+        Ok(all)
+    }
+
+    /// The partitions that may have to be compacted.
+    pub(super) fn compactions(&self, forced: bool) -> Vec<Job> {
+        let Some(compaction) = self.config().compaction.clone() else { return Vec::new() };
+        let job = |partition: &Arc<Partition>| Job {
+            partition: partition.clone(),
+            store: self.inner.store.clone(),
+            compaction: compaction.clone(),
+            forced,
+        };
+        self.partitions().iter().map(job).collect()
+    }
+
+    /// The newest record of a key; `None` when it has none, or its newest one is a tombstone.
+    ///
+    /// Sees what readers see. The first call reads the partition and keeps the newest record of
+    /// each key in memory; each further one reads what has come since. Where these records take
+    /// more than [`latest_bytes_max`](super::LogBuilder::latest_bytes_max), every call reads the
+    /// whole partition instead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        let key = key.as_ref();
+        let message = Message::tombstone(bytes::Bytes::copy_from_slice(key));
+        self.latest_in(self.choose(&message), key).await
+    }
+
+    /// As [`latest`](Self::latest), in this partition, for keys that were appended to one of the
+    /// caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub async fn latest_in(&self, partition: u32, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
+        self.partition(partition)?.latest(key.as_ref()).await
+    }
+
     /// A named reader of this topic, with commits that survive.
     ///
     /// # Errors
@@ -336,6 +432,11 @@ impl Topic {
     pub(super) fn now(&self) -> Timestamp {
         // A topic has at least one partition.
         self.partitions().first().map(|one| one.options.clock.now()).unwrap_or_default()
+    }
+
+    /// The log's clock.
+    pub(super) fn clock(&self) -> Option<&dyn Clock> {
+        self.partitions().first().map(|partition| partition.options.clock.as_ref())
     }
 
     pub(super) fn partitions(&self) -> &[Arc<Partition>] {

@@ -1,17 +1,20 @@
 //! The topics of a log: created, configured, opened, deleted and closed in order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::Topic;
+use super::cache::{BatchCache, CacheStats};
 use super::cleaner::Cleaner;
 use super::commits::{CommitsDocument, consumers_by_topic};
+use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
 use super::expiry::empty_key;
 use super::hooks::Hooks;
+use super::latest::Budget;
 use super::partition::{Partition, Shared};
 use super::queue::{Queue, closed};
 use crate::store::{
@@ -35,6 +38,7 @@ pub(super) struct Topics {
     pub(super) cleaner: Cleaner,
     /// Held while the set of topics changes; true once closed.
     closed: tokio::sync::Mutex<bool>,
+    schedule: OnceLock<Schedule>,
 }
 
 impl Topics {
@@ -47,15 +51,36 @@ impl Topics {
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
             hooks: Arc::new(Hooks::of(&options)),
+            cache: BatchCache::new(cache_bytes(&options, &capabilities)),
+            latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
-        let cleaner = Cleaner::default();
-        Ok(Self { store, options, shared, topics, cleaner, closed })
+        let (cleaner, schedule) = (Cleaner::default(), OnceLock::new());
+        Ok(Self { store, options, shared, topics, cleaner, closed, schedule })
+    }
+
+    /// Starts what runs by itself.
+    pub(super) fn start_schedule(self: &Arc<Self>) {
+        let interval = self.options.compaction_interval;
+        let writes = self.options.access == Access::Write;
+        if writes && self.store.capabilities().replace && !interval.is_zero() {
+            self.schedule.get_or_init(|| Schedule::start(self, interval));
+        }
+    }
+
+    /// The partitions of open topics that may have to be compacted.
+    pub(super) fn compactions(&self) -> Vec<Job> {
+        let topics = self.open_topics();
+        topics.iter().flat_map(|topic| topic.compactions(false)).collect()
     }
 
     pub(super) fn store_info(&self) -> StoreInfo {
         self.store.info()
+    }
+
+    pub(super) fn cache_stats(&self) -> CacheStats {
+        self.shared.cache.stats()
     }
 
     /// Bytes accepted and not yet at their level.
@@ -186,7 +211,9 @@ impl Topics {
         self.store.discard(&empty_key(name)?, Expected::Any).await?;
         // From the last one, so that a crash in between leaves a topic that can be deleted again.
         for partition in (0..config.partitions).rev() {
-            self.store.remove(&TopicPartition::new(name.clone(), partition)).await?;
+            let partition = TopicPartition::new(name.clone(), partition);
+            self.store.discard(&state_key(&partition)?, Expected::Any).await?;
+            self.store.remove(&partition).await?;
         }
         self.store.discard(&topic_key(name)?, Expected::Any).await?;
         self.cleaner.forget(name);
@@ -301,6 +328,10 @@ impl Topics {
     }
 
     fn check_level(&self, config: &TopicConfig) -> Result<()> {
+        if config.compaction.is_some() && !self.store.capabilities().replace {
+            let why = "compaction needs a store that can replace stored batches";
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
         let level = config.durability.unwrap_or(self.options.durability);
         check_level(level, &self.store.capabilities())
     }
@@ -337,6 +368,13 @@ impl Topics {
         self.topics.write().unwrap_or_else(PoisonError::into_inner).clear();
         first_error.map_or(store, Err)
     }
+}
+
+/// The budget of the batch cache: none where the store may change behind the log's back, nor where
+/// it keeps everything in memory itself.
+fn cache_bytes(options: &LogBuilder, capabilities: &Capabilities) -> usize {
+    let pays = options.access == Access::Write && capabilities.sync_survives != Survives::None;
+    if pays { options.cache_bytes } else { 0 }
 }
 
 fn topic_key(name: &TopicName) -> Result<DocumentKey> {

@@ -195,6 +195,7 @@ impl Partition {
     }
 
     async fn trim_store(&self, before: Msn) -> Result<Msn> {
+        let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
         self.store.trim(before).await
     }

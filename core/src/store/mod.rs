@@ -24,9 +24,10 @@
 //! [`Fenced`](crate::ErrorKind::Fenced).
 //! Any number of readers may open the same place at the same time and follow it.
 //!
-//! **One appender.** `append`, `trim`, `truncate` and `replace` of one partition are called from one
-//! place at a time; `sync` beside them, as many at a time as
-//! [`Capabilities::syncs_in_flight_max`]; `read` and `bounds` at any time from anywhere.
+//! **One appender.** `append`, `trim` and `truncate` of one partition are called from one place at a
+//! time; `sync` beside them, as many at a time as [`Capabilities::syncs_in_flight_max`]; `replace`
+//! beside `append` and `sync`, one at a time and never beside `trim` or `truncate`; `read` and
+//! `bounds` at any time from anywhere.
 //!
 //! **Cancellation.** Dropping a future of `append` or `save` leaves its outcome unknown, but never
 //! a gap, a torn batch or a torn document, and the handle stays usable.
@@ -235,12 +236,25 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// Replaces the batches of `range` by others within it, atomically also across a crash; durable
     /// after the next `sync`.
     ///
+    /// May be called beside `append`, which does not wait for more than the switch. Bounds stay.
+    ///
     /// # Errors
     ///
+    /// [`Invalid`](ErrorKind::Invalid), with nothing changed, for a range that cuts a batch or
+    /// reaches beyond the end, and for batches outside of it;
+    /// [`Corrupt`](ErrorKind::Corrupt), with nothing changed, where the range is damaged and the
+    /// store keeps that as it is;
     /// [`Unsupported`](ErrorKind::Unsupported) without [`Capabilities::replace`].
     async fn replace(&self, range: Range<Msn>, batches: Vec<RecordBatch>) -> Result<()> {
         let _ = batches;
         Err(unsupported("replace", format_args!("{}..{}", range.start, range.end)))
+    }
+
+    /// Where a range that begins at `from` had best end, so that [`replace`](Self::replace) moves
+    /// nothing else: the end of the segment that holds `from`. `None` where any range will do.
+    fn unit_end(&self, from: Msn) -> Option<Msn> {
+        let _ = from;
+        None
     }
 }
 

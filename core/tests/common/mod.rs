@@ -106,6 +106,8 @@ impl MessageStore for ControlledStore {
         let mut capabilities = self.memory.capabilities();
         // So that every level can be asked for.
         capabilities.append_survives = Survives::Os;
+        // So that the log caches what is read.
+        capabilities.sync_survives = Survives::Os;
         capabilities
     }
 

@@ -1,4 +1,6 @@
-//! Places on services that the environment names: a path of its own for each case.
+//! Services that tests run on: named by the environment, or else in containers, or else missing.
+//!
+//! A place on them has a path of its own for each case.
 
 #![allow(
     clippy::panic,
@@ -7,7 +9,11 @@
     reason = "of tests, each of which uses its own part of it"
 )]
 
-use std::sync::Arc;
+#[cfg(feature = "containers")]
+mod containers;
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -22,22 +28,69 @@ pub(crate) async fn open(url: &str, access: Access) -> Result<Arc<dyn MessageSto
     registry.open(url, access).await
 }
 
-/// The URL of a service; without one the test says so and ends, or fails where it is required.
-pub(crate) fn url(variable: &str) -> Option<String> {
-    if let Ok(url) = std::env::var(variable) {
-        return Some(url);
-    }
-    let why = format!("UNAVAILABLE: {variable} is not set; scripts/services.sh sets it");
-    let required = std::env::var("MSGLOG_TEST_REQUIRE").is_ok_and(|value| value == "1");
-    assert!(!required, "{why}");
-    eprintln!("{why}");
-    None
+/// The URL of a service, which runs at least as long as this lives.
+pub(crate) struct Service {
+    url: String,
+    #[cfg(feature = "containers")]
+    running: Option<Arc<msglog_conformance::containers::Running>>,
 }
 
-/// A service whose URL stands in an environment variable; unset, it is unavailable.
+impl Deref for Service {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The service that an environment variable names; with the feature `containers` one in a
+/// container where it is not set; or why there is none.
+fn service(variable: &str) -> Result<Service, String> {
+    if let Ok(url) = std::env::var(variable) {
+        return Ok(Service {
+            url,
+            #[cfg(feature = "containers")]
+            running: None,
+        });
+    }
+    let missing = format!("{variable} is not set; scripts/services.sh sets it");
+    stand_in(variable).map_err(|why| format!("{missing}{why}"))
+}
+
+#[cfg(feature = "containers")]
+fn stand_in(variable: &str) -> Result<Service, String> {
+    let (url, running) = containers::start(variable).map_err(|why| format!("; {why}"))?;
+    Ok(Service { url, running: Some(running) })
+}
+
+#[cfg(not(feature = "containers"))]
+fn stand_in(_variable: &str) -> Result<Service, String> {
+    Err(String::new())
+}
+
+/// The URL of a service; without one the test says so and ends, or fails where it is required.
+pub(crate) fn url(variable: &str) -> Option<Service> {
+    service(variable).map_err(|why| missing(&why)).ok()
+}
+
+/// Says that a service is missing; red when it is required.
+fn missing(why: &str) {
+    let required = std::env::var("MSGLOG_TEST_REQUIRE").is_ok_and(|value| value == "1");
+    assert!(!required, "UNAVAILABLE: {why}");
+    eprintln!("UNAVAILABLE: {why}");
+}
+
+/// A service whose URL stands in an environment variable; without one it is unavailable.
 pub(crate) struct ByUrl {
-    pub(crate) name: &'static str,
-    pub(crate) variable: &'static str,
+    name: &'static str,
+    variable: &'static str,
+    service: OnceLock<Result<Service, String>>,
+}
+
+impl ByUrl {
+    pub(crate) fn new(name: &'static str, variable: &'static str) -> Self {
+        Self { name, variable, service: OnceLock::new() }
+    }
 }
 
 struct Place(String);
@@ -49,13 +102,11 @@ impl Backend for ByUrl {
     }
 
     async fn provision(&self, case: &Case) -> Provision {
-        match std::env::var(self.variable) {
-            Ok(url) => Provision::Ready(Box::new(Place(below(&url, &unique(&case.id()))))),
-            Err(_) => {
-                // Red when it is required.
-                url(self.variable);
-                let reason = format!("{} is not set; scripts/services.sh sets it", self.variable);
-                Provision::Unavailable { reason }
+        match self.service.get_or_init(|| service(self.variable)) {
+            Ok(url) => Provision::Ready(Box::new(Place(below(url, &unique(&case.id()))))),
+            Err(why) => {
+                missing(why);
+                Provision::Unavailable { reason: why.clone() }
             }
         }
     }

@@ -1,0 +1,165 @@
+//! Single records by MSN: one, or many at a time, each with its record or why there is none.
+
+use std::fmt;
+
+use super::partition::Partition;
+use crate::batch::DecodeLimits;
+use crate::store::ReadLimit;
+use crate::{Error, ErrorKind, Msn, Record, RecordBatch, Result};
+
+/// The most records that one call of `read_many` asks for.
+pub(super) const READ_MANY_MAX: usize = 100_000;
+
+/// A read of a single batch, whatever its size.
+const ONE_BATCH: ReadLimit = ReadLimit::bytes(0);
+
+/// Why there is no record at an MSN.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// It was trimmed.
+    Trimmed,
+    /// It was lost to damage: it lies in a hole.
+    Lost,
+    /// It was removed where it stood, as compaction does.
+    Removed,
+    /// Readers do not see it yet, or it was never appended.
+    NotYet,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trimmed => "the record was trimmed",
+            Self::Lost => "the record is lost to damage",
+            Self::Removed => "the record was removed by compaction",
+            Self::NotYet => "there is no such record yet",
+        })
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// A record asked for, or why there is none.
+type Answer = std::result::Result<Record, Missing>;
+
+impl Partition {
+    /// The record at `msn`; `None` when there is none that readers see.
+    pub(super) async fn record(&self, msn: Msn) -> Result<Option<Record>> {
+        let (first, end) = self.readable();
+        if msn < first || msn >= end {
+            return Ok(None);
+        }
+        if let Some(found) = self.cached_record(msn, end)? {
+            return Ok(found);
+        }
+        let Some(batch) = self.batch_from(msn, end).await? else { return Ok(None) };
+        batch.decoded(DecodeLimits::default())?.record(msn)
+    }
+
+    /// A record for each MSN, in the order asked, or why there is none. Each batch is read once.
+    pub(super) async fn read_many(&self, msns: &[Msn]) -> Result<Vec<Answer>> {
+        if msns.len() > READ_MANY_MAX {
+            let why = format!("{} records are more than {READ_MANY_MAX} at a time", msns.len());
+            return Err(Error::new(ErrorKind::TooLarge, why));
+        }
+        let mut asked: Vec<(Msn, usize)> = msns.iter().copied().zip(0..).collect();
+        asked.sort_unstable();
+        let mut found: Vec<Option<Record>> = vec![None; msns.len()];
+        let (first, end) = self.readable();
+        let mut rest = asked.as_slice();
+        rest = rest.get(rest.partition_point(|(msn, _)| *msn < first)..).unwrap_or_default();
+        while let [(msn, place), after @ ..] = rest {
+            if *msn >= end {
+                break;
+            }
+            if let Some(record) = self.cached_record(*msn, end)? {
+                put(&mut found, *place, record);
+                rest = after;
+                continue;
+            }
+            let Some(batch) = self.batch_from(*msn, end).await? else { break };
+            let within = rest.partition_point(|(msn, _)| *msn < batch.next_msn());
+            let (here, after) = rest.split_at(within);
+            take(&batch, here, &mut found)?;
+            rest = after;
+        }
+        let why = self.reasons().await?;
+        let answers = msns.iter().zip(found);
+        Ok(answers.map(|(msn, record)| record.ok_or_else(|| why.of(*msn))).collect())
+    }
+
+    fn cached_record(&self, msn: Msn, end: Msn) -> Result<Option<Option<Record>>> {
+        let found = self.cache.record(msn, end)?;
+        if found.is_some() {
+            self.counters.read(1, 0);
+        }
+        Ok(found)
+    }
+
+    /// The batch that holds `msn`, or the next one, below `end`; offered to the cache.
+    async fn batch_from(&self, msn: Msn, end: Msn) -> Result<Option<RecordBatch>> {
+        let since = self.cache.unchanged();
+        let batch = self.store.read(msn, ONE_BATCH).await?.into_iter().next();
+        let Some(batch) = batch.filter(|batch| batch.next_msn() <= end) else { return Ok(None) };
+        self.counters.read(u64::from(batch.record_count()), batch.encoded_len() as u64);
+        self.cache.offer_indexed(&batch, since)?;
+        Ok(Some(batch))
+    }
+
+    async fn reasons(&self) -> Result<Reasons> {
+        let bounds = self.fresh_bounds().await?;
+        let (first, end) = (bounds.first_msn, bounds.next_msn);
+        Ok(Reasons { first, end, holes: self.store.holes() })
+    }
+}
+
+/// What tells why there is no record.
+struct Reasons {
+    first: Msn,
+    end: Msn,
+    holes: Vec<std::ops::Range<Msn>>,
+}
+
+impl Reasons {
+    fn of(&self, msn: Msn) -> Missing {
+        // A hole stays one, also when what follows it was trimmed.
+        match msn {
+            msn if msn >= self.end => Missing::NotYet,
+            msn if self.holes.iter().any(|hole| hole.contains(&msn)) => Missing::Lost,
+            msn if msn < self.first => Missing::Trimmed,
+            _ => Missing::Removed,
+        }
+    }
+}
+
+/// Takes those of the batch's records that are asked for; `asked` is sorted.
+fn take(
+    batch: &RecordBatch,
+    mut asked: &[(Msn, usize)],
+    found: &mut [Option<Record>],
+) -> Result<()> {
+    let decoded = batch.decoded(DecodeLimits::default())?;
+    for view in &decoded {
+        let view = view?;
+        while let [(msn, place), after @ ..] = asked {
+            if *msn > view.msn {
+                break;
+            }
+            if *msn == view.msn {
+                put(found, *place, Some(decoded.own(&view)?));
+            }
+            asked = after;
+        }
+        if asked.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn put(found: &mut [Option<Record>], place: usize, record: Option<Record>) {
+    if let Some(answer) = found.get_mut(place) {
+        *answer = record;
+    }
+}
