@@ -1,5 +1,7 @@
 //! Commits of consumers: few writes, and nothing lost when one is cancelled or fails.
 
+#![cfg(test)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Retention where the store searches by time wrongly, or not at all, and where times fall.
 
+#![cfg(test)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Refusing at the segment boundary: exact on small segments, under producers, and after reopening.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 
 use msglog_core::store::MessageStore;
