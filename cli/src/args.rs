@@ -1,13 +1,20 @@
 //! What can be asked of the command, and the help text.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt;
-use msglog::{Access, CompressionPolicy, Durability, Header, Msn, StoreUrl, Timestamp, TopicName};
+use msglog::{
+    Access, CompressionPolicy, ConsumerName, Durability, Header, Msn, StoreUrl, Timestamp,
+    TopicName,
+};
 
+use crate::clean::Clean;
+use crate::configure::Configure;
+use crate::consumers::Consumers;
 use crate::format::RecordFormat;
-use crate::moment::Moment;
+use crate::moment::{Moment, parse_duration};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -54,7 +61,7 @@ pub(crate) enum Command {
     /// List the topics of a store
     #[command(after_help = EXIT_CODES)]
     Topics(Topics),
-    /// Show a topic's configuration and what each partition holds
+    /// Show a topic's configuration, what each partition holds, and its consumers
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
     /// Change a topic's configuration; what is stored stays as it is
@@ -63,6 +70,12 @@ pub(crate) enum Command {
     /// Keep only the newest record of each key of keyed topics, now
     #[command(after_help = EXIT_CODES)]
     Compact(Compact),
+    /// Trim what the topics' retention no longer keeps, once
+    #[command(after_help = EXIT_CODES)]
+    Clean(Clean),
+    /// List, reset and delete consumers
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Consumers(Consumers),
     /// Read every byte of a store and say which segments are whole, torn or damaged
     #[command(after_help = EXIT_CODES)]
     Verify(Verify),
@@ -220,37 +233,6 @@ pub(crate) struct Describe {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Configure {
-    /// The store, e.g. fs:///var/lib/orders
-    #[arg(value_parser = store_url)]
-    pub(crate) url: String,
-    /// The topic
-    #[arg(value_parser = topic_name)]
-    pub(crate) topic: TopicName,
-    /// How many partitions it has: only more than before
-    #[arg(long, value_name = "N")]
-    pub(crate) partitions: Option<u32>,
-    /// When a message counts as acked: memory, os, interval:<n>ms or sync
-    #[arg(long, value_parser = durability)]
-    pub(crate) durability: Option<Durability>,
-    /// none, lz4, snappy, gzip or zstd, the last two also with a level, e.g. zstd:9
-    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
-    pub(crate) compression: Option<CompressionPolicy>,
-    /// Leave batches whose records are smaller uncompressed
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) compression_bytes_min: Option<u32>,
-    /// How long the first append of a group waits for more, in microseconds
-    #[arg(long, value_name = "MICROSECONDS")]
-    pub(crate) linger_us: Option<u64>,
-    /// Up to which size single appends share a batch
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) batch_bytes_max: Option<u32>,
-    /// A file with a JSON array of the rules that messages must keep, in place of those there are
-    #[arg(long, value_name = "FILE")]
-    pub(crate) rules: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct Migrate {
     /// The store to copy, e.g. fs:///var/lib/orders; never changed, may have a writer
     #[arg(value_name = "SRC", value_parser = store_url)]
@@ -298,7 +280,7 @@ pub(crate) enum Place {
     Msn(Msn),
 }
 
-fn store_url(text: &str) -> Result<String, String> {
+pub(crate) fn store_url(text: &str) -> Result<String, String> {
     let url = StoreUrl::parse(text).map_err(|error| error.context().to_owned())?;
     let registry = msglog::registry();
     if registry.schemes().any(|scheme| scheme == url.scheme()) {
@@ -311,15 +293,30 @@ fn store_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn topic_name(text: &str) -> Result<TopicName, String> {
+pub(crate) fn topic_name(text: &str) -> Result<TopicName, String> {
     TopicName::parse(text).map_err(|error| error.context().to_owned())
 }
 
-fn durability(text: &str) -> Result<Durability, String> {
+pub(crate) fn consumer_name(text: &str) -> Result<ConsumerName, String> {
+    ConsumerName::parse(text).map_err(|error| error.context().to_owned())
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let millis = parse_duration(text).and_then(|millis| u64::try_from(millis).ok());
+    millis.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no time span"))
+}
+
+pub(crate) fn partition_msn(text: &str) -> Result<(u32, Msn), String> {
+    let (partition, place) = text.split_once(':').ok_or("it has the form <partition>:<MSN>")?;
+    let partition = partition.parse().map_err(|_| format!("`{partition}` is no partition"))?;
+    Ok((partition, msn(place)?))
+}
+
+pub(crate) fn durability(text: &str) -> Result<Durability, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
 }
 
-fn compression(text: &str) -> Result<CompressionPolicy, String> {
+pub(crate) fn compression(text: &str) -> Result<CompressionPolicy, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
 }
 
@@ -334,7 +331,7 @@ fn msn(text: &str) -> Result<Msn, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
 }
 
-fn place(text: &str) -> Result<Place, String> {
+pub(crate) fn place(text: &str) -> Result<Place, String> {
     match text {
         "start" => Ok(Place::Start),
         "end" => Ok(Place::End),
@@ -342,7 +339,7 @@ fn place(text: &str) -> Result<Place, String> {
     }
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     Moment::parse(text).ok_or_else(|| format!("`{text}` is no time that is understood"))
 }
 

@@ -4,10 +4,11 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use msglog::log::{PartitionDescription, TopicDescription};
-use msglog::{Constraints, MsgLog, TopicConfig, TopicName};
+use msglog::{Constraints, Log, MsgLog, TopicConfig, TopicName};
 use serde::Serialize;
 
 use crate::args::{Describe, Output, Topics};
+use crate::consumers::{self, ConsumerDetail};
 use crate::failure::Failure;
 use crate::open;
 
@@ -23,10 +24,11 @@ struct TopicLine {
 
 /// The answer of `describe`.
 #[derive(Serialize)]
-struct TopicDetail {
+pub(crate) struct TopicDetail {
     topic: TopicName,
     config: TopicConfig,
     partitions: Vec<PartitionDetail>,
+    consumers: Vec<ConsumerDetail>,
 }
 
 #[derive(Serialize)]
@@ -64,16 +66,22 @@ pub(crate) async fn topics(args: &Topics, output: Output) -> Result<ExitCode, Fa
 /// Shows one topic.
 pub(crate) async fn describe(args: &Describe, output: Output) -> Result<ExitCode, Failure> {
     let (log, _store) = open::for_reading(&args.url).await?;
-    let description = log.describe(&args.topic).await?;
+    let detail = detail(&log, &args.topic).await?;
     log.close().await?;
-    show(description, output)
+    show(&detail, output)
+}
+
+/// A topic in detail, with its consumers.
+pub(crate) async fn detail(log: &Log, topic: &TopicName) -> Result<TopicDetail, Failure> {
+    let description = log.describe(topic).await?;
+    let consumers = consumers::of_topic(log, topic).await?;
+    Ok(TopicDetail::new(description, consumers))
 }
 
 /// Prints one topic.
-pub(crate) fn show(description: TopicDescription, output: Output) -> Result<ExitCode, Failure> {
-    let detail = TopicDetail::new(description);
+pub(crate) fn show(detail: &TopicDetail, output: Output) -> Result<ExitCode, Failure> {
     match output {
-        Output::Json => print_json(&detail)?,
+        Output::Json => print_json(detail)?,
         Output::Table => print_text(&detail.text())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -98,34 +106,21 @@ impl TopicLine {
 }
 
 impl TopicDetail {
-    fn new(description: TopicDescription) -> Self {
+    fn new(description: TopicDescription, consumers: Vec<ConsumerDetail>) -> Self {
         let partitions = description.partitions.iter().map(PartitionDetail::new).collect();
-        Self { topic: description.topic, config: description.config, partitions }
+        Self { topic: description.topic, config: description.config, partitions, consumers }
     }
 
     fn text(&self) -> String {
-        let config = &self.config;
-        let durability =
-            config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
-        let mut text = format!(
-            "topic        {}\npartitions   {}\ndurability   {durability}\ncompression  {}\n",
-            self.topic, config.partitions, config.compression,
-        );
-        if config.compression.bytes_min > 0 {
-            let bytes_min = config.compression.bytes_min;
-            text.push_str(&format!("             from {bytes_min} bytes on\n"));
-        }
-        if let Some(linger) = config.linger {
-            text.push_str(&format!("linger       {linger:?}\n"));
-        }
-        if let Some(bytes) = config.batch_bytes_max {
-            text.push_str(&format!("batch bytes  {bytes}\n"));
-        }
-        text.push_str(&rules(&config.constraints));
+        let mut text = config_text(&self.topic, &self.config);
         text.push('\n');
         let heads =
             ["PARTITION", "FIRST", "NEXT", "DURABLE", "BYTES", "ALLOCATED", "SEGMENTS", "HOLES"];
         text.push_str(&table(&heads, self.partitions.iter().map(PartitionDetail::cells).collect()));
+        if !self.consumers.is_empty() {
+            text.push('\n');
+            text.push_str(&consumers::text(&self.consumers));
+        }
         text
     }
 }
@@ -160,6 +155,32 @@ impl PartitionDetail {
         let holes = if holes.is_empty() { "-".to_owned() } else { holes.join(",") };
         numbers.iter().map(u64::to_string).chain([holes]).collect()
     }
+}
+
+/// How a topic is configured, a line for each thing.
+fn config_text(topic: &TopicName, config: &TopicConfig) -> String {
+    let durability =
+        config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
+    let mut text = format!(
+        "topic        {topic}\npartitions   {}\ndurability   {durability}\ncompression  {}\n",
+        config.partitions, config.compression,
+    );
+    if config.compression.bytes_min > 0 {
+        let bytes_min = config.compression.bytes_min;
+        text.push_str(&format!("             from {bytes_min} bytes on\n"));
+    }
+    if let Some(linger) = config.linger {
+        text.push_str(&format!("linger       {linger:?}\n"));
+    }
+    if let Some(bytes) = config.batch_bytes_max {
+        text.push_str(&format!("batch bytes  {bytes}\n"));
+    }
+    text.push_str(&rules(&config.constraints));
+    text.push_str(&format!(
+        "retention    {}\nadmission    {}\n",
+        config.retention, config.admission
+    ));
+    text
 }
 
 /// The rules, one a line, as they are stored.

@@ -3,9 +3,11 @@
 //! `args` says what can be asked, `failure` what it costs (exit codes); each command has a module.
 
 mod args;
+mod clean;
 mod compact;
 mod configure;
 mod consume;
+mod consumers;
 mod describe;
 mod failure;
 mod format;
@@ -58,6 +60,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Describe(args) => describe::describe(&args, output).await,
             Command::Configure(args) => Box::pin(configure::run(&args, output)).await,
             Command::Compact(args) => compact::run(&args, output).await,
+            Command::Clean(args) => Box::pin(clean::run(&args, output)).await,
+            Command::Consumers(command) => Box::pin(consumers::run(&command, output)).await,
             Command::Verify(args) => repair::verify(&args, output),
             Command::Repair(args) => repair::repair(&args, output).await,
             Command::Migrate(args) => Box::pin(migrate::run(args, output)).await,

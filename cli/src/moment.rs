@@ -25,7 +25,7 @@ impl Moment {
 }
 
 /// `500ms`, `30s`, `10m`, `2h` or `7d`, in milliseconds; a trailing ` ago` is allowed.
-fn parse_duration(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     let text = text.strip_suffix(" ago").unwrap_or(text);
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);

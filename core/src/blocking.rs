@@ -3,6 +3,7 @@
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
 //! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
+mod cleaning;
 mod consumer;
 mod keyed;
 mod reading;

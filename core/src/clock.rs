@@ -1,6 +1,7 @@
 //! Time comes in here, and nowhere else, so that tests choose it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +42,16 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// How far this clock's wall time is ahead of UTC now; `None` where it does not know.
     fn utc_offset(&self) -> Option<UtcOffset> {
         None
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        self.as_ref().now()
+    }
+
+    fn utc_offset(&self) -> Option<UtcOffset> {
+        self.as_ref().utc_offset()
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, SegmentRoom, Usage};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::blocking::blocking;
@@ -126,6 +126,13 @@ impl PartitionStore for Partition {
             Self::Writer(writer) => writer.usage(),
             Self::Follower(follower) => follower.log.usage(0),
         })
+    }
+
+    fn segment(&self) -> Option<SegmentRoom> {
+        match self {
+            Self::Writer(writer) => Some(writer.segment()),
+            Self::Follower(_) => None,
+        }
     }
 
     fn holes(&self) -> Vec<Range<Msn>> {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use msglog_core::batch::NO_EPOCH;
-use msglog_core::store::Usage;
+use msglog_core::store::{SegmentRoom, Usage};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 use rustix::io::Errno;
 
@@ -325,6 +325,13 @@ impl Writer {
         state.synced = synced;
         let bounds = self.log.change_bounds(|bounds| bounds.durable_msn = target);
         Ok(bounds.durable_msn)
+    }
+
+    /// The active segment, and what still goes to it.
+    pub(crate) fn segment(&self) -> SegmentRoom {
+        let active = Arc::clone(&lock(&self.state).active);
+        let end = active.extent().end;
+        SegmentRoom::new(active.base, self.log.files.options.segment_bytes.saturating_sub(end))
     }
 
     pub(crate) fn usage(&self) -> Usage {

@@ -10,5 +10,6 @@ mod json;
 mod kafka;
 mod migrate;
 mod repair;
+mod retention;
 mod round_trip;
 mod run;

@@ -1,5 +1,6 @@
 //! The cases of the log ([`msglog_core::log`]) over the store, in groups: what users see.
 
+pub mod admission;
 pub mod appends;
 pub mod cache;
 pub mod closing;
@@ -12,6 +13,7 @@ pub mod find;
 pub mod partitions;
 pub mod producers;
 pub mod reads;
+pub mod retention;
 pub mod select;
 pub mod sinks;
 pub mod tails;
@@ -35,6 +37,8 @@ pub const GROUPS: &[&[Case]] = &[
     tails::CASES,
     partitions::CASES,
     consumers::CASES,
+    retention::CASES,
+    admission::CASES,
     topics::CASES,
     compaction::CASES,
     producers::CASES,

@@ -1,10 +1,12 @@
 //! A named reader whose commits survive, each call waiting for its answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
 use super::{Subscription, Topic};
+use crate::log::{ConsumerStatus, ResetTo};
 use crate::store::wait_for;
 use crate::{ConsumerName, Msn, Result, log};
 
@@ -41,6 +43,24 @@ impl Consumer {
         wait_for(self.runtime.handle(), self.consumer.commit(partition, msn))
     }
 
+    /// As [`commit`](Self::commit), stored soon and with others.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::commit_later`].
+    pub fn commit_later(&self, partition: u32, msn: Msn) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.commit_later(partition, msn))
+    }
+
+    /// Stores every commit for later.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::flush`].
+    pub fn flush(&self) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.flush())
+    }
+
     /// What was committed last; `None` when nothing ever was.
     ///
     /// # Errors
@@ -58,5 +78,59 @@ impl Consumer {
     pub fn subscribe(&self, partition: u32) -> Result<Subscription> {
         let subscription = wait_for(self.runtime.handle(), self.consumer.subscribe(partition))?;
         Ok(Subscription { runtime: self.runtime.clone(), subscription })
+    }
+
+    /// How far it is in every partition, and how far that is from the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::status`].
+    pub fn status(&self) -> Result<ConsumerStatus> {
+        wait_for(self.runtime.handle(), self.consumer.status())
+    }
+
+    /// Sets what is committed in a partition, forwards or back.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::reset`].
+    pub fn reset(&self, partition: u32, to: ResetTo) -> Result<Msn> {
+        wait_for(self.runtime.handle(), self.consumer.reset(partition, to))
+    }
+
+    /// As [`reset`](Self::reset), all partitions at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::reset_all`].
+    pub fn reset_all(&self, to: ResetTo) -> Result<BTreeMap<u32, Msn>> {
+        wait_for(self.runtime.handle(), self.consumer.reset_all(to))
+    }
+
+    /// Says that the consumer lives, so that it does not expire.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::touch`].
+    pub fn touch(&self) -> Result<()> {
+        wait_for(self.runtime.handle(), self.consumer.touch())
+    }
+
+    /// Forgets what it has committed in the topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::delete`].
+    pub fn delete(&self) -> Result<bool> {
+        wait_for(self.runtime.handle(), self.consumer.delete())
+    }
+
+    /// By how many records it is behind, in all partitions.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Consumer::lag`].
+    pub fn lag(&self) -> Result<u64> {
+        wait_for(self.runtime.handle(), self.consumer.lag())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::cache::PartitionCache;
-use crate::store::{Bounds, PartitionStore, ReadLimit, Usage};
+use crate::store::{Bounds, PartitionStore, ReadLimit, SegmentRoom, Usage};
 use crate::{Msn, RecordBatch, Result, Timestamp};
 
 /// The answer of the store, as the trait's macro writes it.
@@ -96,6 +96,10 @@ impl PartitionStore for CachedStore {
 
     async fn usage(&self) -> Result<Usage> {
         self.inner.usage().await
+    }
+
+    fn segment(&self) -> Option<SegmentRoom> {
+        self.inner.segment()
     }
 
     fn holes(&self) -> Vec<Range<Msn>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compaction, Constraints, Log, Partitioner, Rule};
+use super::{Admission, Compaction, Constraints, DeleteHook, Log, Partitioner, Retention, Rule};
 use crate::batch::{BatchOptions, CompressionPolicy, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Result, SystemClock};
@@ -44,6 +44,12 @@ pub struct TopicConfig {
     /// What every message must keep.
     #[serde(skip_serializing_if = "Constraints::is_unset")]
     pub constraints: Constraints,
+    /// What it keeps, and for how long.
+    #[serde(skip_serializing_if = "Retention::is_forever")]
+    pub retention: Retention,
+    /// Whether it takes appends.
+    #[serde(skip_serializing_if = "Admission::is_open")]
+    pub admission: Admission,
     /// Makes it a keyed topic, which keeps the newest record of each key; every message then needs
     /// a key. `None`: it keeps all records.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +66,8 @@ impl Default for TopicConfig {
             batch_bytes_max: None,
             timestamps: TimestampKind::Create,
             constraints: Constraints::default(),
+            retention: Retention::keep_forever(),
+            admission: Admission::default(),
             compaction: None,
         }
     }
@@ -115,6 +123,13 @@ impl TopicConfig {
         self
     }
 
+    /// The same configuration with this retention.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// The same configuration of a keyed topic.
     #[must_use]
     pub fn with_compaction(mut self, compaction: Compaction) -> Self {
@@ -138,6 +153,8 @@ impl TopicConfig {
             let why = format!("batch_bytes_max of {bytes} is not within 1 to {}", 1 << 30);
             return Err(Error::new(ErrorKind::Invalid, why));
         }
+        self.retention.check()?;
+        self.admission.check(self.partitions)?;
         // A codec that this build lacks is told now, not at the first append.
         self.compression.check()
     }
@@ -197,12 +214,16 @@ pub struct LogBuilder {
     pub(super) access: Access,
     pub(super) batch_bytes_max: usize,
     pub(super) cache_bytes: usize,
+    pub(super) clean_interval: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) compaction_bytes_per_second: Option<u64>,
     pub(super) compaction_interval: Duration,
     pub(super) compaction_memory_bytes: usize,
     pub(super) create_topics: bool,
+    pub(super) delete_hooks: Vec<Arc<dyn DeleteHook>>,
     pub(super) durability: Durability,
+    pub(super) hook_timeout: Duration,
+    pub(super) hooks_close_timeout: Duration,
     pub(super) in_flight_bytes_max: usize,
     pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
@@ -220,12 +241,16 @@ impl Default for LogBuilder {
             access: Access::Write,
             batch_bytes_max: 1 << 20,
             cache_bytes: 64 << 20,
+            clean_interval: Duration::from_secs(60),
             clock: Arc::new(SystemClock),
             compaction_bytes_per_second: None,
             compaction_interval: Duration::from_secs(15),
             compaction_memory_bytes: 128 << 20,
             create_topics: true,
+            delete_hooks: Vec::new(),
             durability: Durability::Sync,
+            hook_timeout: Duration::from_secs(60),
+            hooks_close_timeout: Duration::from_secs(30),
             in_flight_bytes_max: 64 << 20,
             latest_bytes_max: 64 << 20,
             linger: Duration::ZERO,
@@ -251,6 +276,15 @@ impl LogBuilder {
     #[must_use]
     pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = bytes;
+        self
+    }
+
+    /// How often the topics' [`Retention`] is applied (60 s); zero leaves it to [`Log::clean`].
+    ///
+    /// The first run comes this long after opening, the next one this long after the last has ended.
+    #[must_use]
+    pub fn clean_interval(mut self, interval: Duration) -> Self {
+        self.clean_interval = interval;
         self
     }
 
@@ -303,6 +337,27 @@ impl LogBuilder {
     #[must_use]
     pub fn create_topics(mut self, create: bool) -> Self {
         self.create_topics = create;
+        self
+    }
+
+    /// Shows records to `hook` before they go; one more with each call.
+    #[must_use]
+    pub fn delete_hook(mut self, hook: impl DeleteHook) -> Self {
+        self.delete_hooks.push(Arc::new(hook));
+        self
+    }
+
+    /// How long a delete hook may take for one call, before it counts as failed (60 s).
+    #[must_use]
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hook_timeout = timeout;
+        self
+    }
+
+    /// How long `close` waits for delete hooks that are at work, before they are dropped (30 s).
+    #[must_use]
+    pub fn hooks_close_timeout(mut self, timeout: Duration) -> Self {
+        self.hooks_close_timeout = timeout;
         self
     }
 

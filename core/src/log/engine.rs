@@ -6,13 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::advice::{self, Advice};
+use super::cleaner::CleanerTask;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
 use super::topics::Topics;
-use super::{Appended, Compacted, MsgLog, SubscribeOptions, Subscription, Topic, TopicDescription};
-use crate::store::{Bounds, MessageStore, ReadLimit, StoreInfo, Usage};
+use super::{
+    Appended, CleanReport, Compacted, MsgLog, SubscribeOptions, Subscription, Topic,
+    TopicDescription,
+};
+use crate::store::{Access, Bounds, MessageStore, ReadLimit, StoreInfo, Usage};
 use crate::{
     ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
 };
@@ -25,6 +29,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Log {
     topics: Arc<Topics>,
+    /// Ends with the last clone.
+    _cleaner: Option<Arc<CleanerTask>>,
 }
 
 impl Log {
@@ -34,9 +40,12 @@ impl Log {
     }
 
     pub(super) fn open(store: Arc<dyn MessageStore>, options: LogBuilder) -> Result<Self> {
+        let cleans = options.access == Access::Write && !options.clean_interval.is_zero();
+        let every = options.clean_interval;
         let topics = Arc::new(Topics::of(store, options)?);
         topics.start_schedule();
-        Ok(Self { topics })
+        let cleaner = cleans.then(|| Arc::new(CleanerTask::spawn(&topics, every)));
+        Ok(Self { topics, _cleaner: cleaner })
     }
 
     /// The topic of this name; created with defaults when there is none, unless that is switched off.
@@ -79,6 +88,34 @@ impl Log {
         self.topics.configure(&TopicName::parse(topic)?, change).await
     }
 
+    /// Applies every topic's [`Retention`](super::Retention) now, as the cleaner does every
+    /// [`clean_interval`](LogBuilder::clean_interval), and answers what came of it.
+    ///
+    /// Waits for a run that is under way, then makes its own. What fails in one topic is told in the
+    /// report and does not keep the others from being cleaned. Cancelling it leaves a part undone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed); and what the store answers
+    /// when it is asked for topics and consumers.
+    pub async fn clean(&self) -> Result<CleanReport> {
+        self.topics.clean().await
+    }
+
+    /// What the last run of the cleaner came to, in the background or asked for; `None` before it.
+    pub fn last_clean(&self) -> Option<Arc<CleanReport>> {
+        self.topics.cleaner.last()
+    }
+
+    /// The consumers that there are, by topic, sorted; [`Topic::consumers`] says how far they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed); and whatever the store answers.
+    pub async fn consumers(&self) -> Result<BTreeMap<TopicName, Vec<ConsumerName>>> {
+        self.topics.consumers().await
+    }
+
     /// Compacts every keyed topic now, however little is new; see [`Topic::compact`].
     ///
     /// # Errors
@@ -113,7 +150,8 @@ impl Log {
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
         let in_flight_bytes = self.topics.in_flight_bytes();
         let (cache, open_for) = (self.topics.cache_stats(), self.topics.open_for());
-        LogStats { partitions, in_flight_bytes, cache, open_for }
+        let delete_hooks = self.topics.hooks().stats();
+        LogStats { partitions, in_flight_bytes, delete_hooks, cache, open_for }
     }
 
     /// What the open topics take up in the store, by partition, sorted. Asks the store.
@@ -146,6 +184,10 @@ impl Log {
             advice.extend(advice::of_contents(&topic).await?);
         }
         Ok(advice)
+    }
+
+    pub(super) async fn existing(&self, name: &TopicName) -> Result<Topic> {
+        self.topics.existing(name).await
     }
 
     async fn partition(&self, partition: &TopicPartition) -> Result<Arc<Partition>> {

@@ -20,18 +20,27 @@
 //! the next group gathers: there is no timer unless a linger is set.
 
 mod ack;
+mod admission;
 mod advice;
 mod appender;
+mod archive;
 mod buffers;
 mod cache;
 mod cached_store;
+mod clean_report;
+mod cleaner;
+mod commits;
+mod committer;
 mod compaction;
 mod config;
 mod constraints;
 mod consumer;
+mod consumers;
 mod engine;
+mod expiry;
 mod filter;
 mod find;
+mod hooks;
 mod in_flight;
 mod latest;
 mod merged;
@@ -44,6 +53,7 @@ mod partitioner;
 mod producers;
 mod queue;
 mod read;
+mod retention;
 mod reverse;
 mod single;
 mod sink;
@@ -54,6 +64,7 @@ mod sync;
 mod topic;
 mod topics;
 mod touches;
+mod trimming;
 mod typed;
 
 use std::fmt::Debug;
@@ -62,20 +73,26 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::admission::{Admission, Refusal};
 pub use self::advice::Advice;
+pub use self::archive::ArchiveHook;
 pub use self::cache::CacheStats;
+pub use self::clean_report::{CleanReport, HeldBack, HeldBy, Trimmed};
 pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::constraints::{ByteRange, Constraints, HeaderValue, Rate, Rule};
-pub use self::consumer::Consumer;
+pub use self::consumer::{Consumer, ResetTo};
+pub use self::consumers::{ConsumerLag, ConsumerStatus};
 pub use self::engine::Log;
 pub use self::filter::Filter;
+pub use self::hooks::{DeleteHook, Deletion, HookStats};
 pub use self::merged::{MergedSubscription, PartitionRecord};
 #[cfg(feature = "metrics")]
 pub use self::metrics::MetricsReporter;
 pub use self::partitioner::{Partitioner, partition_of_key};
 pub use self::producers::Producer;
 pub use self::read::{BatchPage, Page};
+pub use self::retention::Retention;
 pub use self::single::Missing;
 pub use self::sink::AppendSink;
 pub use self::stats::{Counts, LatencyHistogram, LogStats, PartitionStats, Rates, SizeHistogram};
@@ -100,7 +117,9 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for one that the store cannot keep.
     async fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<()>;
 
-    /// Removes a topic with all its records; answers whether there was one.
+    /// Removes a topic with all its records and its consumers' commits; answers whether there was one.
+    ///
+    /// Delete hooks see what goes first; when one fails the topic stays, without what it has passed.
     async fn delete_topic(&self, topic: &TopicName) -> Result<bool>;
 
     /// The topics there are, sorted.
@@ -131,6 +150,7 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`TooLarge`](crate::ErrorKind::TooLarge), [`NotFound`](crate::ErrorKind::NotFound),
+    /// [`Refused`](crate::ErrorKind::Refused), its source a [`Refusal`];
     /// [`Poisoned`](crate::ErrorKind::Poisoned), [`Fenced`](crate::ErrorKind::Fenced),
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly), [`Closed`](crate::ErrorKind::Closed).
     async fn append(
@@ -184,7 +204,8 @@ pub trait MsgLog: Debug + Send + Sync + 'static {
 
     /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
     ///
-    /// What is at or above `before` is never dropped. Durable when it returns.
+    /// What is at or above `before` is never dropped. Durable when it returns. Delete hooks see what
+    /// goes first, as with retention.
     async fn trim(&self, partition: &TopicPartition, before: Msn) -> Result<Msn>;
 
     /// States that `consumer` has done everything below `msn`; durable when it returns.

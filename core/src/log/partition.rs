@@ -8,16 +8,19 @@ use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
 use super::ack::{Ack, Appended};
+use super::admission::Gate;
 use super::appender;
 use super::cache::{BatchCache, PartitionCache};
 use super::cached_store::CachedStore;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
+use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
 use super::producers::Remembered;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
 use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
+use super::trimming::Going;
 use crate::batch::{BatchBuilder, BatchOptions, CompressionPolicy, HEADER_BYTES, Producer};
 use crate::store::{Access, Bounds, MessageStore, PartitionStore};
 use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
@@ -48,7 +51,10 @@ pub(super) struct Partition {
     pub(super) queue: Arc<Queue>,
     visible: watch::Sender<Visible>,
     /// Held while the store is changed: by the appender and by trims, one at a time.
-    lane: tokio::sync::Mutex<()>,
+    pub(super) lane: tokio::sync::Mutex<()>,
+    /// Held while records go, and hooks look at them.
+    pub(super) going: tokio::sync::Mutex<Going>,
+    pub(super) hooks: Arc<Hooks>,
     /// Held while stored records are dropped: by trims and by compaction, chunk by chunk. Taken
     /// before the lane.
     pub(super) rewriting: tokio::sync::Mutex<()>,
@@ -76,6 +82,7 @@ impl Partition {
         let settings = settings(config, options, shared.store_batch_bytes_max);
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
+        let gate = Gate::of(config.admission.rule(name.partition), store.segment());
         let partition = Arc::new(Self {
             name,
             store,
@@ -85,9 +92,11 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, settings)),
+            queue: Arc::new(Queue::new(next_msn, settings, gate)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
+            going: tokio::sync::Mutex::default(),
+            hooks: shared.hooks.clone(),
             rewriting: tokio::sync::Mutex::new(()),
             compacting: Arc::default(),
             stopping: Arc::default(),
@@ -109,6 +118,9 @@ impl Partition {
     pub(super) fn configure(&self, config: &TopicConfig) {
         self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
         self.queue.configure(settings(config, &self.options, self.batch_bytes_max));
+        let rule = config.admission.rule(self.name.partition);
+        let segment = self.store.segment();
+        self.queue.with_gate(|gate, gathered| gate.set(rule, segment, gathered));
     }
 
     pub(super) async fn append(
@@ -147,7 +159,8 @@ impl Partition {
         }
         let admitted = self.admit(bytes).await?;
         let built = self.build(messages, bytes, options.compression)?;
-        let accepted = self.queue.push_batch(built, options.durability, admitted)?;
+        let accepted = self.queue.push_batch(built, options.durability, admitted);
+        let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
@@ -163,13 +176,22 @@ impl Partition {
         let admitted = self.admit(bytes).await?;
         let accepted = if bytes < OWN_BATCH_BYTES && options.compression.is_none() {
             let now = self.options.clock.now();
-            self.queue.push((message, bytes), now, options.durability, admitted)?
+            self.queue.push((message, bytes), now, options.durability, admitted)
         } else {
             let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
-            self.queue.push_batch(built, options.durability, admitted)?
+            self.queue.push_batch(built, options.durability, admitted)
         };
+        let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(1, bytes);
         Ok(accepted)
+    }
+
+    /// The same error, with the partition in it where it says nothing else.
+    pub(super) fn named(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Refused => error.within(format_args!("append to `{}`", self.name)),
+            _ => error,
+        }
     }
 
     pub(super) fn appended(&self, accepted: Accepted) -> Appended {
@@ -299,6 +321,10 @@ impl Partition {
         self.counters.grouped(&batches, group.records());
         let span = tracing::debug_span!("append", partition = %self.name, batches = batches.len());
         self.store.append(batches).instrument(span).await?;
+        if group.is_watched {
+            let segment = self.store.segment();
+            self.queue.with_gate(|gate, _| gate.written(segment));
+        }
         spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
     }
@@ -409,16 +435,6 @@ impl Partition {
         }
     }
 
-    pub(super) async fn trim(&self, before: Msn) -> Result<Msn> {
-        self.check_writable()?;
-        let before = before.min(self.bounds().next_msn);
-        self.keep_producers().await?;
-        let _rewriting = self.rewriting.lock().await;
-        let _lane = self.lane.lock().await;
-        let span = tracing::debug_span!("trim", partition = %self.name, %before);
-        self.store.trim(before).instrument(span).await
-    }
-
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
     pub(super) async fn close(&self) -> Result<()> {
         self.stopping.store(true, Ordering::Release);
@@ -492,6 +508,7 @@ pub(super) struct Shared {
     pub(super) store_blocks: bool,
     /// Where documents are.
     pub(super) documents: Arc<dyn MessageStore>,
+    pub(super) hooks: Arc<Hooks>,
     /// What the views of newest records take up.
     pub(super) latest_bytes: Arc<Budget>,
     pub(super) cache: Arc<BatchCache>,

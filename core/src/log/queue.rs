@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::ack::{AckAt, Progress};
+use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
 use super::producers::{Sequenced, Table, Verdict};
@@ -47,6 +48,7 @@ pub(super) struct Settings {
 struct State {
     next_msn: Msn,
     settings: Settings,
+    gate: Gate,
     gathering: Gathered,
     progress: Arc<Progress>,
     /// How soon what another than the appender has written must be synced.
@@ -114,6 +116,8 @@ pub(super) enum Wake {
 #[derive(Debug)]
 pub(super) struct Group {
     gathered: Gathered,
+    /// Whether the gate wants to know what the store has left once it is written.
+    pub(super) is_watched: bool,
     /// The MSN after the last record of the group.
     pub(super) next_msn: Msn,
     pub(super) progress: Arc<Progress>,
@@ -198,10 +202,11 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(next_msn: Msn, settings: Settings) -> Self {
+    pub(super) fn new(next_msn: Msn, settings: Settings, gate: Gate) -> Self {
         let state = State {
             next_msn,
             settings,
+            gate,
             gathering: Gathered::default(),
             progress: Arc::new(Progress::starting_at(next_msn)),
             owed: None,
@@ -223,6 +228,20 @@ impl Queue {
         self.lock().settings = settings;
     }
 
+    /// Changes the gate, told how many bytes are accepted and not yet taken.
+    pub(super) fn with_gate(&self, change: impl FnOnce(&mut Gate, u64)) {
+        let mut state = self.lock();
+        let bytes = state.gathering.in_flight.as_ref().map_or(0, InFlight::bytes) as u64;
+        let batches = state.gathering.pending.len() as u64;
+        change(&mut state.gate, needed_bytes(bytes, batches));
+    }
+
+    /// Whether `end` is where the queue stands, and it gives out no MSN more.
+    pub(super) fn is_final_at(&self, end: Msn) -> bool {
+        let state = self.lock();
+        state.next_msn == end && state.gate.is_closed_at(end)
+    }
+
     pub(super) fn settings(&self) -> Settings {
         self.lock().settings
     }
@@ -236,7 +255,7 @@ impl Queue {
         admitted: Admitted<'_>,
     ) -> Result<Accepted> {
         let mut state = self.lock();
-        state.check_open(1)?;
+        state.check_open(1, bound)?;
         let next_msn = state.next_msn;
         let Settings { batch_options: options, batch_bytes_max, .. } = state.settings;
         let pending = &mut state.gathering.pending;
@@ -262,7 +281,7 @@ impl Queue {
     ) -> Result<Accepted> {
         let mut state = self.lock();
         let count = built.batch.header().msn_count();
-        state.check_open(count)?;
+        state.check_open(count, built.batch.encoded_len())?;
         built.batch.stamp(state.next_msn, NO_EPOCH);
         state.gathering.pending.push(Pending::Built(built));
         Ok(self.accept(state, count, level, admitted))
@@ -278,12 +297,12 @@ impl Queue {
         admitted: Admitted<'_>,
     ) -> Result<(Accepted, bool)> {
         let mut state = self.lock();
-        state.check_open(records.count)?;
         if let Verdict::Stored(first) = state.producers.check(records)? {
             let (msns, ack_at) = (first..first.plus(records.count), ack_at(state.settings.level));
             let (progress, wake) = (state.progress.clone(), Wake::None);
             return Ok((Accepted { msns, ack_at, progress, wake }, false));
         }
+        state.check_open(records.count, built.batch.encoded_len())?;
         let next_msn = state.next_msn;
         built.batch.stamp(next_msn, NO_EPOCH);
         state.gathering.pending.push(Pending::Built(built));
@@ -369,7 +388,9 @@ impl Queue {
             return None;
         }
         let gathered = std::mem::take(&mut state.gathering);
-        Some(Group { gathered, next_msn: state.next_msn, progress: state.progress.clone() })
+        let is_watched = state.gate.take();
+        let (next_msn, progress) = (state.next_msn, state.progress.clone());
+        Some(Group { gathered, is_watched, next_msn, progress })
     }
 
     /// Waits until there may be something to take, or the queue was ended.
@@ -408,6 +429,25 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Accepts nothing more in any of these queues, if each stands at its MSN with nothing to take;
+    /// else changes none. Answers whether it did.
+    pub(super) fn end_all_at(queues: &[(&Self, Msn)], reason: &Error) -> bool {
+        // Nobody else holds two of these locks.
+        let mut states: Vec<_> = queues.iter().map(|(queue, msn)| (queue.lock(), *msn)).collect();
+        if states.iter().any(|(state, msn)| state.next_msn != *msn || state.gathering.records > 0) {
+            return false;
+        }
+        for (state, _) in &mut states {
+            state.end.get_or_insert_with(|| reason.clone());
+        }
+        drop(states);
+        for (queue, _) in queues {
+            queue.gathered.notify_one();
+            queue.ready.notify_one();
+        }
+        true
+    }
+
     /// Whether nothing more is accepted and all was taken.
     pub(super) fn is_finished(&self) -> bool {
         let state = self.lock();
@@ -428,6 +468,7 @@ impl Queue {
         let failed = state.progress.clone();
         // Dropped after the lock: returns the bytes in flight.
         let dropped = std::mem::take(&mut state.gathering);
+        state.gate.failed();
         match restart_at {
             Some(msn) => {
                 state.next_msn = msn;
@@ -475,13 +516,13 @@ impl State {
         }
     }
 
-    /// Whether `count` more records are accepted.
-    fn check_open(&self, count: u64) -> Result<()> {
+    /// Whether `count` more records of `bytes` are accepted.
+    fn check_open(&mut self, count: u64, bytes: usize) -> Result<()> {
         if let Some(reason) = &self.end {
             return Err(reason.clone());
         }
-        if Msn::MAX.distance_from(self.next_msn) < count {
-            return Err(Error::new(ErrorKind::TooLarge, "the partition has no MSNs left"));
+        if self.gate.open_below.distance_from(self.next_msn) < count {
+            return self.gate.ask(self.next_msn, count, bytes as u64);
         }
         Ok(())
     }
@@ -499,4 +540,42 @@ fn ack_at(level: Durability) -> AckAt {
 /// The error of every call on a log that was closed.
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the log was closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::TopicConfig;
+    use crate::batch::BatchOptions;
+
+    fn queue() -> Queue {
+        let settings = Settings { level: Durability::Sync, batch_options: BatchOptions::default() };
+        let gate = Gate::of(TopicConfig::default().admission.rule(0), None);
+        Queue::new(Msn::new(7), settings, gate)
+    }
+
+    async fn push(queue: &Queue) -> Result<Accepted> {
+        let semaphore = Arc::new(Semaphore::new(1 << 20));
+        let admitted = Admitted::of(&semaphore, 100, 1 << 20).await?;
+        queue.push((&Message::new("x"), 100), Timestamp::default(), None, admitted)
+    }
+
+    #[tokio::test]
+    async fn queues_end_together_or_not_at_all() {
+        let (one, other) = (queue(), queue());
+        let reason = Error::new(ErrorKind::Closed, "gone");
+        let at = |msn| [(&one, Msn::new(7)), (&other, Msn::new(msn))];
+        assert!(!Queue::end_all_at(&at(6), &reason));
+        push(&other).await.unwrap();
+        assert!(!Queue::end_all_at(&at(7), &reason), "one has accepted a record since");
+        assert!(!Queue::end_all_at(&at(8), &reason), "one has a record that is not written");
+        push(&one).await.unwrap();
+        assert!(one.take().is_some() && other.take().is_some());
+        assert!(Queue::end_all_at(&[(&one, Msn::new(8)), (&other, Msn::new(8))], &reason));
+        for queue in [&one, &other] {
+            assert_eq!(push(queue).await.unwrap_err().kind(), ErrorKind::Closed);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::HookStats;
 use super::cache::CacheStats;
 use crate::{RecordBatch, TopicName, TopicPartition};
 
@@ -16,6 +17,8 @@ pub struct LogStats {
     pub partitions: Vec<PartitionStats>,
     /// Bytes accepted and not yet at their level.
     pub in_flight_bytes: usize,
+    /// The delete hooks, in the order in which they were registered.
+    pub delete_hooks: Vec<HookStats>,
     /// What the batch cache has done.
     pub cache: CacheStats,
     /// How long the log has been open.

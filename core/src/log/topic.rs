@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use super::committer::Committers;
 use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
 use super::constraints::{Gate, Permit, Rules};
@@ -34,6 +35,7 @@ struct Inner {
     partitions: Generation,
     /// Whose turn it is among messages without a key.
     turn: AtomicU32,
+    committers: Committers,
     store: Arc<dyn MessageStore>,
     gate: Gate,
     producers: OpenProducers,
@@ -79,8 +81,10 @@ impl Topic {
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
+        let committers = Committers::default();
         let producers = OpenProducers::default();
-        let inner = Arc::new(Inner { name, config, partitions, turn, store, gate, producers });
+        let inner =
+            Arc::new(Inner { name, config, partitions, turn, committers, store, gate, producers });
         Self { inner, partitioner: None }
     }
 
@@ -133,8 +137,9 @@ impl Topic {
     /// # Errors
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
-    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic, and
-    /// [`Refused`](ErrorKind::Refused), transient, when the topic's rate is used up;
+    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic;
+    /// [`Refused`](ErrorKind::Refused), transient when the topic's rate is used up, else with a
+    /// [`Refusal`](super::Refusal) as its source;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
@@ -408,7 +413,24 @@ impl Topic {
         self.partition(partition)?.fresh_bounds().await
     }
 
+    /// The end of a partition, if it is final until the topic accepts again: no append gets in any
+    /// more, and readers see all that did. `None` while more may come.
+    ///
+    /// A log opened for reading knows it only of partitions with a limit that is reached, and by the
+    /// configuration as of when it opened the topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`bounds`](Self::bounds).
+    pub async fn final_msn(&self, partition: u32) -> Result<Option<Msn>> {
+        let admission = self.config().admission.clone();
+        self.partition(partition)?.final_msn(&admission).await
+    }
+
     /// Drops records below `before`, as far as the store's units allow; answers the new first MSN.
+    ///
+    /// The delete hooks of the log see them first: when one fails, what it has passed is gone and the
+    /// rest stays. Whatever the topic's retention keeps may go.
     ///
     /// # Errors
     ///
@@ -489,7 +511,8 @@ impl Topic {
     /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list.
     pub fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer> {
         let name = ConsumerName::parse(name)?;
-        Consumer::new(name, self.clone(), self.inner.store.clone())
+        let committer = self.inner.committers.of(&name, self.name(), &self.inner.store)?;
+        Ok(Consumer::new(self.clone(), committer))
     }
 
     /// A named producer of this topic, whose messages are stored once, however often they are sent.
@@ -532,6 +555,40 @@ impl Topic {
         }
         let (topic, config) = (self.inner.name.clone(), self.config().as_ref().clone());
         Ok(TopicDescription { topic, config, partitions })
+    }
+
+    /// Stores every commit for later of every consumer; the first failure when there are some.
+    pub(super) async fn flush_commits(&self) -> Result<()> {
+        let mut first_error = None;
+        for committer in self.inner.committers.open() {
+            if let Err(error) = Consumer::new(self.clone(), committer).flush().await {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Trims everything, past the delete hooks.
+    pub(super) async fn trim_all(&self) -> Result<()> {
+        for partition in self.partitions() {
+            partition.trim(Msn::MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets no consumer of this topic commit any more: it is deleted.
+    pub(super) async fn end_commits(&self) {
+        self.inner.committers.end().await;
+    }
+
+    pub(super) fn message_store(&self) -> &Arc<dyn MessageStore> {
+        &self.inner.store
+    }
+
+    /// The time of day by the log's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        // A topic has at least one partition.
+        self.partitions().first().map(|one| one.options.clock.now()).unwrap_or_default()
     }
 
     /// The log's clock.

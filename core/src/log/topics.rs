@@ -1,6 +1,6 @@
 //! The topics of a log: created, configured, opened, deleted and closed in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,21 @@ use tracing::Instrument;
 
 use super::Topic;
 use super::cache::{BatchCache, CacheStats};
+use super::cleaner::Cleaner;
+use super::commits::{CommitsDocument, consumers_by_topic};
 use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
 use super::constraints::{Constraints, Gate, Rules};
+use super::expiry::empty_key;
+use super::hooks::Hooks;
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
 use super::producers::{registry_key, snapshot_key};
-use super::queue::closed;
+use super::queue::{Queue, closed};
 use crate::store::{
     Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
 };
-use crate::{Durability, Error, ErrorKind, Result, TopicName, TopicPartition};
+use crate::{ConsumerName, Durability, Error, ErrorKind, Msn, Result, TopicName, TopicPartition};
 
 /// The folder of documents that hold the topics' configurations.
 const TOPIC_DOCUMENTS: &str = "topics/";
@@ -36,6 +40,7 @@ pub(super) struct Topics {
     shared: Shared,
     opened: Instant,
     topics: RwLock<HashMap<TopicName, Topic>>,
+    pub(super) cleaner: Cleaner,
     /// Held while the set of topics changes; true once closed.
     closed: tokio::sync::Mutex<bool>,
     schedule: OnceLock<Schedule>,
@@ -51,13 +56,14 @@ impl Topics {
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
             documents: store.clone(),
+            hooks: Arc::new(Hooks::of(&options)),
             cache: BatchCache::new(cache_bytes(&options, &capabilities)),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
-        let (schedule, opened) = (OnceLock::new(), Instant::now());
-        Ok(Self { store, options, shared, opened, topics, closed, schedule })
+        let (cleaner, schedule, opened) = (Cleaner::default(), OnceLock::new(), Instant::now());
+        Ok(Self { store, options, shared, opened, topics, cleaner, closed, schedule })
     }
 
     /// Starts what runs by itself.
@@ -164,6 +170,7 @@ impl Topics {
             }
             let added = self.start_partitions(name, &config, topic.partition_count()).await?;
             topic.take_up(config.clone(), rules, added);
+            self.cleaner.note(name, &config);
             return Ok(config);
         }
         let why = format!("topic `{name}` was configured by others {CONFIGURE_TRIES_MAX} times");
@@ -172,9 +179,36 @@ impl Topics {
 
     pub(super) async fn delete(&self, name: &TopicName) -> Result<bool> {
         self.check_writable()?;
+        if !self.shared.hooks.covering(name).is_empty() {
+            // Most goes while others may still look for topics.
+            match self.existing(name).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+                topic => topic?.trim_all().await?,
+            }
+        }
         let closed = self.closed.lock().await;
         check_not_closed(*closed)?;
         let Some((config, _)) = self.load_config(name).await? else { return Ok(false) };
+        self.remove(name, &config).await.map(|()| true)
+    }
+
+    /// Deletes a topic if every partition stands where it is said to; answers whether it did.
+    pub(super) async fn delete_empty(&self, topic: &Topic, next_msns: &[Msn]) -> Result<bool> {
+        let name = topic.name();
+        let closed = self.closed.lock().await;
+        check_not_closed(*closed)?;
+        let Some((config, _)) = self.load_config(name).await? else { return Ok(false) };
+        let queues = topic.partitions().iter().map(|partition| partition.queue.as_ref());
+        let queues: Vec<_> = queues.zip(next_msns.iter().copied()).collect();
+        let whole = queues.len() == topic.partitions().len();
+        if !whole || !Queue::end_all_at(&queues, &expired(name)) {
+            return Ok(false);
+        }
+        self.remove(name, &config).await.map(|()| true)
+    }
+
+    /// Removes a topic with all that belongs to it. Called with `closed` held.
+    async fn remove(&self, name: &TopicName, config: &TopicConfig) -> Result<()> {
         let open = {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
             topics.remove(name)
@@ -183,6 +217,18 @@ impl Topics {
             // Whoever still waits is answered; what fails to be synced here is removed anyway.
             let _ = partition.close().await;
         }
+        if let Some(topic) = &open {
+            if !self.shared.hooks.covering(name).is_empty() {
+                topic.trim_all().await?;
+            }
+            topic.end_commits().await;
+        }
+        // Before the records: a commit that outlived them would pass over those of a new topic.
+        for consumer in consumers_by_topic(&self.store).await?.remove(name).unwrap_or_default() {
+            let document = CommitsDocument::of(self.store.clone(), &consumer, name)?;
+            document.discard(Expected::Any).await?;
+        }
+        self.store.discard(&empty_key(name)?, Expected::Any).await?;
         // From the last one, so that a crash in between leaves a topic that can be deleted again.
         for partition in (0..config.partitions).rev() {
             let partition = TopicPartition::new(name.clone(), partition);
@@ -192,7 +238,8 @@ impl Topics {
         }
         self.store.discard(&registry_key(name)?, Expected::Any).await?;
         self.store.discard(&topic_key(name)?, Expected::Any).await?;
-        Ok(true)
+        self.cleaner.forget(name);
+        Ok(())
     }
 
     pub(super) async fn names(&self) -> Result<Vec<TopicName>> {
@@ -209,8 +256,17 @@ impl Topics {
         Ok(names)
     }
 
+    /// The consumers of every topic, by topic.
+    pub(super) async fn consumers(&self) -> Result<BTreeMap<TopicName, Vec<ConsumerName>>> {
+        check_not_closed(*self.closed.lock().await)?;
+        consumers_by_topic(&self.store).await
+    }
+
     /// The stored configuration; for partitions without one, e.g. Kafka's own, the default.
-    async fn load_config(&self, name: &TopicName) -> Result<Option<(TopicConfig, Expected)>> {
+    pub(super) async fn load_config(
+        &self,
+        name: &TopicName,
+    ) -> Result<Option<(TopicConfig, Expected)>> {
         let Some(document) = self.store.load(&topic_key(name)?).await? else {
             let partitions = self.store.partitions().await?;
             let last = partitions.iter().rfind(|partition| partition.topic == *name);
@@ -249,6 +305,7 @@ impl Topics {
         }
         self.check_level(&config)?;
         let partitions = self.start_partitions(name, &config, 0).await?;
+        self.cleaner.note(name, &config);
         let rules = match self.options.access {
             Access::Read => Ok(Rules::default()),
             Access::Write => Rules::of(&config.constraints),
@@ -292,7 +349,7 @@ impl Topics {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         if self.options.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));
         }
@@ -308,13 +365,26 @@ impl Topics {
         check_level(level, &self.store.capabilities())
     }
 
+    pub(super) async fn check_not_closed(&self) -> Result<()> {
+        check_not_closed(*self.closed.lock().await)
+    }
+
+    pub(super) fn hooks(&self) -> &Hooks {
+        &self.shared.hooks
+    }
+
     pub(super) async fn close(&self) -> Result<()> {
+        // First, so that whoever waits for a hook gets on.
+        self.shared.hooks.close().await;
         let mut closed = self.closed.lock().await;
         if *closed {
             return Ok(());
         }
         let mut first_error = None;
         for topic in self.open_topics() {
+            if let Err(error) = topic.flush_commits().await {
+                first_error.get_or_insert(error);
+            }
             for partition in topic.partitions() {
                 if let Err(error) = partition.close().await {
                     first_error.get_or_insert(error);
@@ -338,6 +408,10 @@ fn cache_bytes(options: &LogBuilder, capabilities: &Capabilities) -> usize {
 
 fn topic_key(name: &TopicName) -> Result<DocumentKey> {
     DocumentKey::parse(format!("{TOPIC_DOCUMENTS}{name}"))
+}
+
+fn expired(name: &TopicName) -> Error {
+    Error::new(ErrorKind::Closed, format!("topic `{name}` was empty for long and has expired"))
 }
 
 fn not_found(name: &TopicName) -> Error {

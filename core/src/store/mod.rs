@@ -216,6 +216,15 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The segment that the next batch goes to, if it fits; `None` on a store that keeps no segments
+    /// a partition. Never blocks.
+    ///
+    /// What is appended in one call goes to that segment if all of it fits into
+    /// [`SegmentRoom::bytes_left`].
+    fn segment(&self) -> Option<SegmentRoom> {
+        None
+    }
+
     /// Drops every batch that holds or follows `from`, and answers the new next MSN; durable after
     /// the next `sync`.
     ///
@@ -339,6 +348,23 @@ impl ReadLimit {
 impl Default for ReadLimit {
     fn default() -> Self {
         Self::bytes(1 << 20)
+    }
+}
+
+/// A segment that is being written, and how much still goes to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SegmentRoom {
+    /// The MSN that it begins at.
+    pub base_msn: Msn,
+    /// How many bytes of batches still fit.
+    pub bytes_left: u64,
+}
+
+impl SegmentRoom {
+    /// A segment by these two figures.
+    pub const fn new(base_msn: Msn, bytes_left: u64) -> Self {
+        Self { base_msn, bytes_left }
     }
 }
 

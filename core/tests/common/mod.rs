@@ -11,7 +11,7 @@ use msglog_core::store::{
     Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
     PartitionStore, ReadLimit, StoreInfo, Survives, Usage, Version,
 };
-use msglog_core::{Error, Msn, RecordBatch, Result, TopicPartition};
+use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp, TopicPartition};
 use msglog_memory::MemoryStore;
 use tokio::sync::Semaphore;
 
@@ -31,6 +31,13 @@ pub(crate) struct Control {
     pub(crate) segments: AtomicU64,
     /// How long a sync takes, in microseconds.
     pub(crate) sync_micros: AtomicU64,
+    /// A permit lets one save of a document through.
+    pub(crate) saves: Semaphore,
+    pub(crate) save_count: AtomicU64,
+    pub(crate) load_count: AtomicU64,
+    /// What a search by time answers, true or not; `None` for a store without one.
+    pub(crate) find_answers: Mutex<Option<Msn>>,
+    next_save: Mutex<Option<Error>>,
     next_append: Mutex<Option<Error>>,
     next_sync: Mutex<Option<Error>>,
     /// Syncs answer so many MSNs less than they should.
@@ -44,6 +51,14 @@ impl Control {
 
     pub(crate) fn fail_next_sync(&self, error: Error) {
         *self.next_sync.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn fail_next_save(&self, error: Error) {
+        *self.next_save.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn hold_saves(&self) {
+        self.saves.forget_permits(usize::MAX >> 3);
     }
 
     pub(crate) fn let_all_syncs_through(&self) {
@@ -73,6 +88,11 @@ impl ControlledStore {
             reads_wait: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             sync_micros: AtomicU64::new(0),
+            saves: Semaphore::new(1_000_000),
+            save_count: AtomicU64::new(0),
+            load_count: AtomicU64::new(0),
+            find_answers: Mutex::default(),
+            next_save: Mutex::default(),
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
             sync_answers_less_by: AtomicU64::new(0),
@@ -122,10 +142,17 @@ impl MessageStore for ControlledStore {
     }
 
     async fn load(&self, key: &DocumentKey) -> Result<Option<Document>> {
+        self.control.load_count.fetch_add(1, Ordering::SeqCst);
         self.memory.load(key).await
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
+        self.control.saves.acquire().await.unwrap().forget();
+        let failure = self.control.next_save.lock().unwrap().take();
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        self.control.save_count.fetch_add(1, Ordering::SeqCst);
         self.memory.save(key, value, expected).await
     }
 
@@ -202,6 +229,11 @@ impl PartitionStore for ControlledPartition {
         let usage = self.inner.usage().await?;
         let segments = self.control.segments.load(Ordering::SeqCst);
         Ok(Usage::new(usage.bytes, usage.allocated_bytes, segments))
+    }
+
+    async fn find(&self, _: Timestamp) -> Result<Msn> {
+        let answer = *self.control.find_answers.lock().unwrap();
+        answer.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no search by time"))
     }
 }
 

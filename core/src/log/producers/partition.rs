@@ -53,7 +53,8 @@ impl Partition {
         let admitted = self.admit(bytes).await?;
         let built = self.build_as(messages, bytes, records.header())?;
         let now = self.options.clock.now();
-        let (accepted, is_new) = self.queue.push_sequenced(built, records, now, admitted)?;
+        let pushed = self.queue.push_sequenced(built, records, now, admitted);
+        let (accepted, is_new) = pushed.map_err(|error| self.named(error))?;
         if is_new {
             self.counters.accepted(records.count, bytes);
             let since = self.remembered.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
