@@ -2,7 +2,8 @@
 
 pub use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
 pub use msglog_core::log::{
-    ByteRange, Constraints, Decoded, HeaderValue, Rate, Rule, TypedPage, TypedRecord,
+    ByteRange, Constraints, Decoded, Filter, HeaderValue, MergedSubscription, Missing,
+    PartitionRecord, Partitioner, Rate, Rule, SubscribeOptions, TypedPage, TypedRecord,
     TypedSubscription,
 };
 pub use msglog_core::store::{
@@ -93,7 +94,9 @@ fn register_object_store(registry: &mut StoreRegistry) {
 
 /// The same log for programs without async code.
 pub mod blocking {
-    pub use msglog_core::blocking::{Appended, Log, Subscription, Topic};
+    pub use msglog_core::blocking::{
+        Appended, BatchSubscription, Consumer, Log, MergedSubscription, Subscription, Topic,
+    };
 
     use crate::{LogBuilder, Result};
 

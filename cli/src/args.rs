@@ -165,6 +165,9 @@ pub(crate) struct Consume {
     #[arg(long, value_name = "TIME", conflicts_with = "from")]
     #[arg(value_parser = moment, allow_hyphen_values = true)]
     pub(crate) since: Option<Moment>,
+    /// Start at the newest so many records of each partition
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["from", "since"])]
+    pub(crate) last: Option<u64>,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,

@@ -3,6 +3,11 @@
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
 //! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
+mod consumer;
+mod keyed;
+mod reading;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,9 +15,12 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::log::{self, MsgLog, Page, TopicConfig, TopicDescription};
-use crate::store::{Bounds, ReadLimit, wait_for};
-use crate::{AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName};
+pub use self::consumer::Consumer;
+use crate::log::{self, Advice, LogStats, MsgLog, Page, TopicConfig, TopicDescription};
+use crate::store::{Bounds, ReadLimit, StoreInfo, Usage, wait_for};
+use crate::{
+    AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName, TopicPartition,
+};
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
 #[derive(Clone, Debug)]
@@ -72,6 +80,43 @@ impl Log {
     /// As [`MsgLog::topics`].
     pub fn topics(&self) -> Result<Vec<TopicName>> {
         wait_for(self.runtime.handle(), self.log.topics())
+    }
+
+    /// A topic's configuration, and what each of its partitions holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`MsgLog::describe`].
+    pub fn describe(&self, topic: &TopicName) -> Result<TopicDescription> {
+        wait_for(self.runtime.handle(), self.log.describe(topic))
+    }
+
+    /// What the store is and where, without secrets.
+    pub fn store_info(&self) -> StoreInfo {
+        self.log.store_info()
+    }
+
+    /// What the log has done since it was opened.
+    pub fn stats(&self) -> LogStats {
+        self.log.stats()
+    }
+
+    /// What the open topics take up in the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::usage`].
+    pub fn usage(&self) -> Result<BTreeMap<TopicPartition, Usage>> {
+        wait_for(self.runtime.handle(), self.log.usage())
+    }
+
+    /// What the stats and the usage suggest to change.
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Log::advise`].
+    pub fn advise(&self) -> Result<Vec<Advice>> {
+        wait_for(self.runtime.handle(), self.log.advise())
     }
 
     /// The log that this one waits for, for calls that need not wait.
@@ -238,6 +283,16 @@ impl Appended {
         self.appended.msns()
     }
 
+    /// The first MSN.
+    pub fn msn(&self) -> Msn {
+        self.appended.msn()
+    }
+
+    /// The partition that they are in.
+    pub fn partition(&self) -> u32 {
+        self.appended.partition()
+    }
+
     /// Waits until the durability level holds, and answers the first MSN.
     ///
     /// # Errors
@@ -253,6 +308,20 @@ impl Appended {
 pub struct Subscription {
     runtime: Arc<Runtime>,
     subscription: log::Subscription,
+}
+
+/// An iterator over record batches. See [`log::BatchSubscription`].
+#[derive(Debug)]
+pub struct BatchSubscription {
+    runtime: Arc<Runtime>,
+    subscription: log::BatchSubscription,
+}
+
+/// An iterator over the records of several partitions. See [`log::MergedSubscription`].
+#[derive(Debug)]
+pub struct MergedSubscription {
+    runtime: Arc<Runtime>,
+    subscription: log::MergedSubscription,
 }
 
 impl Iterator for Subscription {

@@ -270,6 +270,11 @@ impl OpenFiles {
         lock(&segment.file).clone()
     }
 
+    /// Whether the file of a segment is open; does not count as a use.
+    pub(crate) fn is_open(&self, segment: &Segment) -> bool {
+        lock(&segment.file).is_some()
+    }
+
     /// Takes an open file into the set.
     pub(crate) fn keep(&self, segment: &Arc<Segment>, file: &Arc<dyn File>) {
         let evicted = {

@@ -8,7 +8,10 @@ pub mod consumers;
 pub mod crash;
 pub mod failures;
 pub mod find;
+pub mod partitions;
 pub mod reads;
+pub mod select;
+pub mod sinks;
 pub mod tails;
 pub mod topics;
 pub mod typed;
@@ -22,10 +25,13 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 /// Every group of the suite, in the order of reports.
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
+    sinks::CASES,
     reads::CASES,
     find::CASES,
+    select::CASES,
     cache::CASES,
     tails::CASES,
+    partitions::CASES,
     consumers::CASES,
     topics::CASES,
     typed::CASES,

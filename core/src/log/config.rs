@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Compaction, Constraints, Log, Rule};
+use super::{Compaction, Constraints, Log, Partitioner, Rule};
 use crate::batch::{BatchOptions, CompressionPolicy, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Result, SystemClock};
@@ -207,6 +207,7 @@ pub struct LogBuilder {
     pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
+    pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
     pub(super) read_unacked: bool,
     pub(super) topics_max: usize,
@@ -228,6 +229,7 @@ impl Default for LogBuilder {
             latest_bytes_max: 64 << 20,
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
+            partitioner: None,
             poll_interval: Duration::from_millis(5),
             read_unacked: false,
             topics_max: 100_000,
@@ -337,6 +339,13 @@ impl LogBuilder {
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.message_bytes_max = bytes;
+        self
+    }
+
+    /// Who chooses the partitions of messages (their keys, as with Kafka).
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
         self
     }
 

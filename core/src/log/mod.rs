@@ -20,6 +20,7 @@
 //! the next group gathers: there is no timer unless a linger is set.
 
 mod ack;
+mod advice;
 mod appender;
 mod buffers;
 mod cache;
@@ -29,16 +30,26 @@ mod config;
 mod constraints;
 mod consumer;
 mod engine;
+mod filter;
 mod find;
 mod in_flight;
 mod latest;
+mod merged;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(all(test, shuttle))]
+mod models;
 mod partition;
 mod partitioner;
 mod queue;
 mod read;
+mod reverse;
 mod single;
+mod sink;
 mod stats;
+mod subscribe_options;
 mod subscription;
+mod sync;
 mod topic;
 mod topics;
 mod touches;
@@ -50,16 +61,23 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 pub use self::ack::{Ack, Appended};
+pub use self::advice::Advice;
 pub use self::cache::CacheStats;
 pub use self::compaction::{Compacted, Compaction};
 pub use self::config::{AppendOptions, LogBuilder, TopicConfig};
 pub use self::constraints::{ByteRange, Constraints, HeaderValue, Rate, Rule};
 pub use self::consumer::Consumer;
 pub use self::engine::Log;
-pub use self::partitioner::partition_of_key;
+pub use self::filter::Filter;
+pub use self::merged::{MergedSubscription, PartitionRecord};
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsReporter;
+pub use self::partitioner::{Partitioner, partition_of_key};
 pub use self::read::{BatchPage, Page};
 pub use self::single::Missing;
-pub use self::stats::{LatencyHistogram, LogStats, PartitionStats};
+pub use self::sink::AppendSink;
+pub use self::stats::{Counts, LatencyHistogram, LogStats, PartitionStats, Rates, SizeHistogram};
+pub use self::subscribe_options::SubscribeOptions;
 pub use self::subscription::{BatchSubscription, Subscription};
 pub use self::topic::Topic;
 pub use self::typed::{Decoded, TypedPage, TypedRecord, TypedSubscription, TypedTopic};

@@ -1,11 +1,11 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::ack::{Ack, Appended};
 use super::appender;
@@ -16,7 +16,9 @@ use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
+use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
 use crate::batch::{BatchBuilder, CompressionPolicy, HEADER_BYTES};
+
 use crate::store::{Access, Bounds, PartitionStore};
 use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
@@ -96,7 +98,7 @@ impl Partition {
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(tokio::spawn(running));
+                Some(spawn(running));
         }
         partition
     }
@@ -265,14 +267,16 @@ impl Partition {
             self.publish(durable);
             group.progress.advance_durable(durable);
         }
+        self.counters.finished(group.since());
         let sync_within = group.sync_within().filter(|_| !synced);
         Ok(Written { records: group.records(), synced, sync_within })
     }
 
     async fn append_group(&self, group: &mut Group) -> Result<()> {
         let Batches { batches, spent } = group.build().await?;
-        self.counters.grouped(batches.len(), group.records());
-        self.store.append(batches).await?;
+        self.counters.grouped(&batches, group.records());
+        let span = tracing::debug_span!("append", partition = %self.name, batches = batches.len());
+        self.store.append(batches).instrument(span).await?;
         spent.into_iter().for_each(|spent| self.queue.buffers.give_back(spent));
         Ok(())
     }
@@ -301,7 +305,8 @@ impl Partition {
 
     async fn sync_store(&self) -> Result<Msn> {
         let started = Instant::now();
-        let outcome = self.store.sync().await;
+        let span = tracing::debug_span!("sync", partition = %self.name);
+        let outcome = self.store.sync().instrument(span).await;
         match &outcome {
             Ok(_) => self.counters.synced(started.elapsed()),
             Err(error) => self.fail(&error.clone().with_unknown_effect()),
@@ -387,7 +392,8 @@ impl Partition {
         let before = before.min(self.bounds().next_msn);
         let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
-        self.store.trim(before).await
+        let span = tracing::debug_span!("trim", partition = %self.name, %before);
+        self.store.trim(before).instrument(span).await
     }
 
     /// Accepts nothing more, writes and syncs what was accepted, and ends the appender.
@@ -395,17 +401,19 @@ impl Partition {
         self.stopping.store(true, Ordering::Release);
         drop(self.compacting.lock().await);
         self.queue.end(closed());
-        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = match appender {
+        let ended = match self.take_appender() {
             None => Ok(()),
-            Some(appender) => appender.await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
-            }),
+            Some(appender) => outcome_of(appender).await,
         };
         self.visible.send_modify(|visible| visible.live = false);
         // What is closed may be removed: the store says so to whoever still reads.
         self.cache.turn_off();
         ended
+    }
+
+    /// The running appender, for whoever waits for its end.
+    pub(super) fn take_appender(&self) -> Option<JoinHandle<Result<()>>> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The queue in front of a partition: gives out MSNs and gathers records until the appender comes.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::ack::{AckAt, Progress};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
@@ -67,6 +68,8 @@ pub(super) struct Built {
 /// What has gathered since the appender last came.
 #[derive(Debug, Default)]
 struct Gathered {
+    /// When the first of them came.
+    since: Option<Instant>,
     pending: Vec<Pending>,
     in_flight: Option<InFlight>,
     records: u64,
@@ -116,6 +119,11 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn records(&self) -> u64 {
         self.gathered.records
+    }
+
+    /// When its first append came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.gathered.since
     }
 
     /// Whether an append of the group is acked by a sync only, or the topic's level is one.
@@ -270,6 +278,9 @@ impl Queue {
         let msns = first..state.next_msn;
         let gathering = &mut state.gathering;
         let was_empty = gathering.records == 0;
+        if was_empty {
+            gathering.since = Some(Instant::now());
+        }
         gathering.records += count;
         admitted.join(&mut gathering.in_flight);
         match level {

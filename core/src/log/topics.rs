@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use super::Topic;
 use super::cache::{BatchCache, CacheStats};
@@ -31,6 +33,7 @@ pub(super) struct Topics {
     store: Arc<dyn MessageStore>,
     options: Arc<LogBuilder>,
     shared: Shared,
+    opened: Instant,
     topics: RwLock<HashMap<TopicName, Topic>>,
     /// Held while the set of topics changes; true once closed.
     closed: tokio::sync::Mutex<bool>,
@@ -51,8 +54,8 @@ impl Topics {
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
-        let schedule = OnceLock::new();
-        Ok(Self { store, options, shared, topics, closed, schedule })
+        let (schedule, opened) = (OnceLock::new(), Instant::now());
+        Ok(Self { store, options, shared, opened, topics, closed, schedule })
     }
 
     /// Starts what runs by itself.
@@ -72,6 +75,15 @@ impl Topics {
 
     pub(super) fn store_info(&self) -> StoreInfo {
         self.store.info()
+    }
+
+    /// How long the log has been open.
+    pub(super) fn open_for(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    pub(super) fn options(&self) -> &LogBuilder {
+        &self.options
     }
 
     pub(super) fn cache_stats(&self) -> CacheStats {
@@ -238,7 +250,8 @@ impl Topics {
             Access::Write => Rules::of(&config.constraints),
         };
         let gate = Gate::of(rules, self.options.clock.clone());
-        let topic = Topic::new(name.clone(), config, partitions, self.store.clone(), gate);
+        let topic = Topic::new(name.clone(), config, partitions, self.store.clone(), gate)
+            .partitioned_by(self.options.partitioner.clone());
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
@@ -258,7 +271,8 @@ impl Topics {
                 Access::Read => OpenOptions::existing(),
                 Access::Write => OpenOptions::or_create(),
             };
-            let store = self.store.open(&partition, options).await;
+            let span = tracing::debug_span!("open", %partition);
+            let store = self.store.open(&partition, options).instrument(span).await;
             let store = store.map_err(|error| error.within(format_args!("open `{partition}`")))?;
             let options = &self.options;
             partitions.push(Partition::start(partition, store, options, config, &self.shared));
