@@ -318,9 +318,7 @@ fn take_all(queue: &Queue, wanted: u64) -> u64 {
 #[test]
 fn thread_that_waits_for_records_is_woken_by_the_append_that_completes_them() {
     check(|| {
-        let (level, batch_options) = (Durability::Sync, BatchOptions::default());
-        let settings = Settings { level, batch_options };
-        let queue = Arc::new(Queue::new(Msn::ZERO, settings, 1 << 20));
+        let queue = Arc::new(Queue::of_defaults(Msn::ZERO));
         let taking = Arc::clone(&queue);
         let appender = thread::spawn(move || take_all(&taking, 2));
         let semaphore = Arc::new(Semaphore::new(1 << 20));

@@ -223,6 +223,16 @@ impl Queue {
         }
     }
 
+    /// The queue of a topic with defaults.
+    #[cfg(test)]
+    pub(super) fn of_defaults(next_msn: Msn) -> Self {
+        let batch_options = BatchOptions::default();
+        let (level, batch_bytes_max, linger) = (Durability::Sync, 1 << 20, Duration::ZERO);
+        let settings = Settings { level, batch_options, batch_bytes_max, linger };
+        let gate = Gate::of(crate::TopicConfig::default().admission.rule(0), None);
+        Self::new(next_msn, settings, gate)
+    }
+
     /// Takes other settings for what is appended from now on; a batch that is open stays as it was begun.
     pub(super) fn configure(&self, settings: Settings) {
         self.lock().settings = settings;
@@ -547,13 +557,9 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::TopicConfig;
-    use crate::batch::BatchOptions;
 
     fn queue() -> Queue {
-        let settings = Settings { level: Durability::Sync, batch_options: BatchOptions::default() };
-        let gate = Gate::of(TopicConfig::default().admission.rule(0), None);
-        Queue::new(Msn::new(7), settings, gate)
+        Queue::of_defaults(Msn::new(7))
     }
 
     async fn push(queue: &Queue) -> Result<Accepted> {
