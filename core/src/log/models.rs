@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
@@ -19,15 +20,21 @@ use tokio::sync::Semaphore;
 
 use super::ack::{Ack, AckAt, Progress};
 use super::cache::BatchCache;
-use super::config::{LogBuilder, TopicConfig};
+use super::config::{AppendOptions, LogBuilder, TopicConfig};
+use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
-use super::queue::{Queue, Settings, Wake};
+use super::queue::{Queue, Wake};
 use super::sync::Mutex;
-use crate::batch::BatchOptions;
-use crate::store::{Bounds, PartitionStore, ReadLimit, Usage};
-use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
+use crate::store::{
+    Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
+    PartitionStore, ReadLimit, StoreInfo, Usage, Version,
+};
+use crate::{
+    Durability, Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp,
+    TopicPartition,
+};
 
 /// How many places change over in a schedule of the second kind.
 const CHANGES: usize = 3;
@@ -101,12 +108,65 @@ impl PartitionStore for ModelStore {
     }
 }
 
+/// Documents, of which there are none.
+#[derive(Debug)]
+struct NoDocuments;
+
+fn none<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, "the models need no documents"))
+}
+
+#[async_trait]
+impl MessageStore for NoDocuments {
+    fn info(&self) -> StoreInfo {
+        StoreInfo::new("none", "")
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    async fn open(&self, _: &TopicPartition, _: OpenOptions) -> Result<Arc<dyn PartitionStore>> {
+        none()
+    }
+
+    async fn partitions(&self) -> Result<Vec<TopicPartition>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, _: &TopicPartition) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn load(&self, _: &DocumentKey) -> Result<Option<Document>> {
+        Ok(None)
+    }
+
+    async fn save(&self, _: &DocumentKey, _: Bytes, _: Expected) -> Result<Version> {
+        none()
+    }
+
+    async fn discard(&self, _: &DocumentKey, _: Expected) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn documents(&self, _: &str) -> Result<Vec<DocumentKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
 fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partition> {
     let options = LogBuilder { in_flight_bytes_max, ..LogBuilder::default() };
     let shared = Shared {
         in_flight: Arc::new(Semaphore::new(in_flight_bytes_max)),
         store_batch_bytes_max: 1 << 20,
         store_blocks: false,
+        documents: Arc::new(NoDocuments),
+        hooks: Arc::new(Hooks::of(&options)),
         latest_bytes: Arc::new(Budget::of(1 << 20)),
         cache: BatchCache::new(0),
     };
@@ -119,8 +179,8 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
 async fn append(partition: &Partition, store: &ModelStore, here: bool) -> Result<Msn> {
     let message = Message::new("x");
     let appended = match here {
-        true => partition.append_here(&message, None).await?,
-        false => partition.append(&message, None).await?,
+        true => partition.append_here(&message, AppendOptions::default()).await?,
+        false => partition.append(&message, AppendOptions::default()).await?,
     };
     let msn = appended.msn();
     assert_eq!(appended.ack().await?, msn);
@@ -201,7 +261,7 @@ fn append_that_races_a_close_is_durable_or_refused() {
         let producer = thread::spawn(move || {
             let mut accepted = Vec::new();
             for _ in 0..2 {
-                match block_on(appending.append(&Message::new("x"), None)) {
+                match block_on(appending.append(&Message::new("x"), AppendOptions::default())) {
                     Ok(appended) => accepted.push(appended),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Closed),
                 }
@@ -227,7 +287,7 @@ fn dropping_the_partition_answers_who_waits_and_ends_the_appender() {
         let store = ModelStore::new();
         let partition = partition(&store, 1 << 20);
         let appender = partition.take_appender().unwrap();
-        let appended = block_on(partition.append(&Message::new("x"), None)).unwrap();
+        let appended = block_on(partition.append(&Message::new("x"), AppendOptions::default())).unwrap();
         let dropping = thread::spawn(move || drop(partition));
         match block_on(appended.ack()) {
             Ok(_) => assert_eq!(store.bounds().durable_msn, Msn::new(1)),
@@ -258,7 +318,7 @@ fn failed_sync_answers_all_who_wait_and_refuses_the_rest() {
         let durable = store.bounds().durable_msn;
         assert!(acked <= durable.get(), "{acked} acked, {durable} durable");
         assert!(acked < 4, "one sync cannot cover what comes after its answer");
-        assert!(block_on(partition.append(&Message::new("y"), None)).is_err());
+        assert!(block_on(partition.append(&Message::new("y"), AppendOptions::default())).is_err());
     });
 }
 
