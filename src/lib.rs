@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
-pub use msglog_core::batch::{Compression, TimestampKind};
-pub use msglog_core::log::{Decoded, TypedPage, TypedRecord, TypedSubscription};
+pub use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
+pub use msglog_core::log::{
+    ByteRange, Constraints, Decoded, Filter, HeaderValue, MergedSubscription, Missing,
+    PartitionRecord, Partitioner, Rate, Rule, SubscribeOptions, TypedPage, TypedRecord,
+    TypedSubscription,
+};
 pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };
 pub use msglog_core::{
-    Ack, AppendOptions, Appended, Clock, Consumer, ConsumerName, Durability, Effect, Error,
-    ErrorKind, Header, Log, LogBuilder, Message, MsgLog, Msn, Page, Record, Result, Subscription,
-    SystemClock, Timestamp, Topic, TopicConfig, TopicName, TopicPartition, TypedTopic, UtcOffset,
+    Ack, AppendOptions, Appended, Clock, Compacted, Compaction, Consumer, ConsumerName, Durability,
+    Effect, Error, ErrorKind, Header, Log, LogBuilder, Message, MsgLog, Msn, Page, Producer,
+    Record, Result, Subscription, SystemClock, Timestamp, Topic, TopicConfig, TopicName,
+    TopicPartition, TypedTopic, UtcOffset,
 };
 pub use msglog_core::{batch, codec, log, store};
 
@@ -90,7 +95,9 @@ fn register_object_store(registry: &mut StoreRegistry) {
 
 /// The same log for programs without async code.
 pub mod blocking {
-    pub use msglog_core::blocking::{Appended, Log, Subscription, Topic};
+    pub use msglog_core::blocking::{
+        Appended, BatchSubscription, Consumer, Log, MergedSubscription, Subscription, Topic,
+    };
 
     use crate::{LogBuilder, Result};
 

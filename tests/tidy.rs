@@ -120,7 +120,12 @@ fn contract_and_types_know_nothing_of_the_log() {
     let knowing: Vec<_> = files(&root().join("core/src"), ".rs")
         .iter()
         .filter(|path| !path.starts_with(&log))
-        .filter(|path| !path.ends_with("lib.rs") && !path.ends_with("blocking.rs"))
+        .filter(|path| {
+            let blocking = root().join("core/src/blocking");
+            !path.ends_with("lib.rs")
+                && !path.ends_with("blocking.rs")
+                && !path.starts_with(&blocking)
+        })
         .filter(|path| {
             let text = fs::read_to_string(path).unwrap();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -193,4 +198,69 @@ fn format_page_names_the_constants_of_the_code() {
     let interval = constant("backends/fs/src/options.rs", "INDEX_INTERVAL_BYTES_DEFAULT");
     assert_eq!(interval, "4096");
     assert!(page.contains("every 4,096 bytes"));
+}
+
+/// The names of public functions in the `impl` blocks of a type, and in the trait `MsgLog`.
+fn public_functions(folder: &str, of: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut paths = files(&root().join(folder), ".rs");
+    paths.push(root().join(format!("{folder}.rs")));
+    for path in paths.iter().filter(|path| path.exists()) {
+        let text = fs::read_to_string(path).unwrap();
+        let mut within = false;
+        for line in text.lines() {
+            if !line.starts_with(' ') && line.ends_with('{') {
+                within = line == format!("impl {of} {{")
+                    || line.starts_with(&format!("pub trait {of}:"));
+            }
+            let is_trait = of == "MsgLog" && line.starts_with("    async fn ");
+            let public = line.starts_with("    pub fn ") || line.starts_with("    pub async fn ");
+            if within && (public || is_trait) {
+                let name = line.split("fn ").nth(1).unwrap();
+                names.push(name.split(['(', '<']).next().unwrap().to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_call_of_the_log_has_a_blocking_twin() {
+    // Calls without a twin, and why.
+    let without = [
+        ("MsgLog", "configure_topic", "`configure`"),
+        ("MsgLog", "append", "of the topic"),
+        ("MsgLog", "append_batch", "of the topic"),
+        ("MsgLog", "read", "of the topic"),
+        ("MsgLog", "subscribe", "of the topic"),
+        ("MsgLog", "find", "of the topic"),
+        ("MsgLog", "bounds", "of the topic"),
+        ("MsgLog", "trim", "of the topic"),
+        ("MsgLog", "commit", "of the consumer"),
+        ("MsgLog", "committed", "of the consumer"),
+        ("Log", "builder", "its `open` is given to `blocking::Log::start`"),
+        ("Topic", "append_batch_with", "`append_batch` takes the options"),
+        ("Topic", "typed", "typed topics are for async code"),
+        ("Topic", "sink", "for streams, which are async"),
+        ("Topic", "sink_with", "for streams, which are async"),
+        ("Appended", "ack", "`wait`"),
+    ];
+    let mut missing = Vec::new();
+    for of in ["Log", "MsgLog", "Topic", "Consumer", "Subscription", "BatchSubscription"]
+        .into_iter()
+        .chain(["MergedSubscription", "Appended"])
+    {
+        let calls = public_functions("core/src/log", of);
+        assert!(!calls.is_empty(), "{of} has no calls");
+        let twin = if of == "MsgLog" { "Log" } else { of };
+        let twins = public_functions("core/src/blocking", twin);
+        for call in calls {
+            let excepted = without.iter().any(|(whose, what, _)| *whose == of && *what == call);
+            assert!(!(excepted && twins.contains(&call) && of != "MsgLog"), "{of}::{call} has one");
+            if !excepted && !twins.contains(&call) {
+                missing.push(format!("{of}::{call}"));
+            }
+        }
+    }
+    none("calls without a blocking twin", &missing);
 }

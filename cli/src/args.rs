@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt;
-use msglog::{Access, Compression, ConsumerName, Durability, Msn, StoreUrl, Timestamp, TopicName};
+use msglog::{
+    Access, CompressionPolicy, ConsumerName, Durability, Header, Msn, StoreUrl, Timestamp,
+    TopicName,
+};
 
 use crate::clean::Clean;
 use crate::configure::Configure;
@@ -61,9 +64,12 @@ pub(crate) enum Command {
     /// Show a topic's configuration, what each partition holds, and its consumers
     #[command(after_help = EXIT_CODES)]
     Describe(Describe),
-    /// Change what a topic keeps, and whether it takes appends
+    /// Change a topic's configuration; what is stored stays as it is
     #[command(after_help = EXIT_CODES)]
     Configure(Configure),
+    /// Keep only the newest record of each key of keyed topics, now
+    #[command(after_help = EXIT_CODES)]
+    Compact(Compact),
     /// Trim what the topics' retention no longer keeps, once
     #[command(after_help = EXIT_CODES)]
     Clean(Clean),
@@ -79,6 +85,22 @@ pub(crate) enum Command {
     /// Copy a store into another one; after an interruption run it again
     #[command(after_help = EXIT_CODES)]
     Migrate(Migrate),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compact {
+    /// The store, e.g. fs:///var/lib/orders
+    #[arg(value_parser = store_url)]
+    pub(crate) url: String,
+    /// The topic [default: every keyed one]
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: Option<TopicName>,
+    /// Read and write at most so many bytes a second
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bytes_per_second: Option<u64>,
+    /// The memory that it may take [default: 128 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_bytes: Option<usize>,
 }
 
 #[derive(Args, Debug)]
@@ -136,9 +158,16 @@ pub(crate) struct Produce {
     /// How many partitions the topic gets when it is created [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) partitions: Option<u32>,
-    /// How the topic's batches are compressed when it is created [default: none]
-    #[arg(long, value_enum)]
-    pub(crate) compression: Option<Codec>,
+    /// How the topic's batches are compressed when it is created: none, lz4, snappy, gzip or zstd,
+    /// the last two also with a level, e.g. zstd:9 [default: none]
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    pub(crate) compression: Option<CompressionPolicy>,
+    /// Give every message this header, after those that it has; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub(crate) headers: Vec<Header>,
+    /// The same as --header content-type=TYPE
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
     /// The most lines in one record batch, which is appended whole or not at all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -168,6 +197,9 @@ pub(crate) struct Consume {
     #[arg(long, value_name = "TIME", conflicts_with = "from")]
     #[arg(value_parser = moment, allow_hyphen_values = true)]
     pub(crate) since: Option<Moment>,
+    /// Start at the newest so many records of each partition
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["from", "since"])]
+    pub(crate) last: Option<u64>,
     /// Stop after this many records
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u64>,
@@ -240,28 +272,6 @@ pub(crate) enum LineFormat {
     Json,
 }
 
-/// The compressions of the record batch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Codec {
-    None,
-    Lz4,
-    Zstd,
-    Snappy,
-    Gzip,
-}
-
-impl From<Codec> for Compression {
-    fn from(codec: Codec) -> Self {
-        match codec {
-            Codec::None => Self::None,
-            Codec::Lz4 => Self::Lz4,
-            Codec::Zstd => Self::Zstd,
-            Codec::Snappy => Self::Snappy,
-            Codec::Gzip => Self::Gzip,
-        }
-    }
-}
-
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
@@ -302,8 +312,19 @@ pub(crate) fn partition_msn(text: &str) -> Result<(u32, Msn), String> {
     Ok((partition, msn(place)?))
 }
 
-fn durability(text: &str) -> Result<Durability, String> {
+pub(crate) fn durability(text: &str) -> Result<Durability, String> {
     text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+pub(crate) fn compression(text: &str) -> Result<CompressionPolicy, String> {
+    text.parse().map_err(|error: msglog::Error| error.context().to_owned())
+}
+
+fn header(text: &str) -> Result<Header, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Header::new(name, value.to_owned())),
+        _ => Err(format!("`{text}` is not a name, `=` and a value")),
+    }
 }
 
 fn msn(text: &str) -> Result<Msn, String> {

@@ -1,15 +1,21 @@
-//! `msglog configure`: changes what a topic keeps and whether it takes appends.
+//! `msglog configure`: a topic's configuration, changed.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use msglog::log::Retention;
-use msglog::{Log, MsgLog, Msn, TopicConfig, TopicName};
+use msglog::log::{Admission, Retention};
+use msglog::{
+    CompressionPolicy, Durability, Log, MsgLog, Msn, Result, Rule, TopicConfig, TopicName,
+};
 
-use crate::args::{Output, duration, partition_msn, store_url, topic_name};
+use crate::args::{
+    Output, compression, durability, duration, partition_msn, store_url, topic_name,
+};
 use crate::consumers::quiet;
-use crate::describe::{config_text, print_json, print_text};
+use crate::describe;
 use crate::failure::Failure;
 use crate::open;
 
@@ -21,6 +27,35 @@ pub(crate) struct Configure {
     /// The topic
     #[arg(value_parser = topic_name)]
     topic: TopicName,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// What changes; at least one of it.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// How many partitions it has: only more than before
+    #[arg(long, value_name = "N")]
+    partitions: Option<u32>,
+    /// When a message counts as acked: memory, os, interval:<n>ms or sync
+    #[arg(long, value_parser = durability)]
+    durability: Option<Durability>,
+    /// none, lz4, snappy, gzip or zstd, the last two also with a level, e.g. zstd:9
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    compression: Option<CompressionPolicy>,
+    /// Leave batches whose records are smaller uncompressed
+    #[arg(long, value_name = "BYTES")]
+    compression_bytes_min: Option<u32>,
+    /// How long the first append of a group waits for more, in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    linger_us: Option<u64>,
+    /// Up to which size single appends share a batch
+    #[arg(long, value_name = "BYTES")]
+    batch_bytes_max: Option<u32>,
+    /// A file with a JSON array of the rules that messages must keep, in place of those there are
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Keep everything again, before the other options are applied
     #[arg(long)]
     keep_forever: bool,
@@ -53,46 +88,84 @@ pub(crate) struct Configure {
     refuse_at_segment_boundary: bool,
 }
 
+/// Changes what the options name, and shows the topic.
 pub(crate) async fn run(args: &Configure, output: Output) -> Result<ExitCode, Failure> {
-    // Nothing is created where there is no store.
-    open::for_reading(&args.url).await?.0.close().await?;
+    let rules = args.changes.rules.as_deref().map(read_rules).transpose()?;
+    // First for reading, so that no store is created in vain.
+    let (reader, _store) = open::for_reading(&args.url).await?;
+    reader.describe(&args.topic).await?;
+    reader.close().await?;
+    drop((reader, _store));
+
     let log = open::for_writing(&args.url, quiet()).await?;
-    let changed = change(&log, args).await;
+    let configured = configure(&log, args, rules.as_deref()).await;
+    let detail = describe::detail(&log, &args.topic).await;
     log.close().await?;
-    let config = changed?;
-    match output {
-        Output::Json => print_json(&config)?,
-        Output::Table => print_text(&config_text(&args.topic, &config))?,
-    }
-    Ok(ExitCode::SUCCESS)
+    configured?;
+    describe::show(&detail?, output)
 }
 
-async fn change(log: &Log, args: &Configure) -> msglog::Result<TopicConfig> {
-    let topic = args.topic.as_str();
-    let config = log
-        .configure(topic, |config| {
-            change_retention(&mut config.retention, args);
-            if args.accept {
-                config.admission = msglog::log::Admission::default();
-            }
-            config.admission.refuse |= args.refuse;
-            config.admission.refuse_at.extend(args.refuse_at.iter().copied());
-        })
-        .await?;
-    if !args.refuse_at_segment_boundary {
-        return Ok(config);
+async fn configure(log: &Log, args: &Configure, rules: Option<&[Rule]>) -> Result<()> {
+    let (topic, changes) = (args.topic.as_str(), &args.changes);
+    let change = |config: &mut TopicConfig| {
+        change_batching(config, changes);
+        if let Some(rules) = rules {
+            config.constraints.rules = rules.to_vec();
+        }
+        change_retention(&mut config.retention, changes);
+        change_admission(&mut config.admission, changes);
+    };
+    log.configure(topic, change).await?;
+    if changes.refuse_at_segment_boundary {
+        log.refuse_at_segment_boundary(topic).await?;
     }
-    log.refuse_at_segment_boundary(topic).await?;
-    Ok(log.topic(topic).await?.config().as_ref().clone())
+    Ok(())
 }
 
-fn change_retention(retention: &mut Retention, args: &Configure) {
-    if args.keep_forever {
+fn change_batching(config: &mut TopicConfig, changes: &Changes) {
+    if let Some(partitions) = changes.partitions {
+        config.partitions = partitions;
+    }
+    if let Some(level) = changes.durability {
+        config.durability = Some(level);
+    }
+    if let Some(compression) = changes.compression {
+        let bytes_min = config.compression.bytes_min;
+        config.compression = compression.with_bytes_min(bytes_min);
+    }
+    if let Some(bytes) = changes.compression_bytes_min {
+        config.compression.bytes_min = bytes;
+    }
+    if let Some(micros) = changes.linger_us {
+        config.linger = Some(Duration::from_micros(micros));
+    }
+    if let Some(bytes) = changes.batch_bytes_max {
+        config.batch_bytes_max = Some(bytes);
+    }
+}
+
+fn change_retention(retention: &mut Retention, changes: &Changes) {
+    if changes.keep_forever {
         *retention = Retention::keep_forever();
     }
-    retention.age = args.max_age.or(retention.age);
-    retention.bytes = args.max_bytes.or(retention.bytes);
-    retention.committed |= args.committed;
-    retention.consumers_expire = args.consumers_expire.or(retention.consumers_expire);
-    retention.topic_expires = args.topic_expires.or(retention.topic_expires);
+    retention.age = changes.max_age.or(retention.age);
+    retention.bytes = changes.max_bytes.or(retention.bytes);
+    retention.committed |= changes.committed;
+    retention.consumers_expire = changes.consumers_expire.or(retention.consumers_expire);
+    retention.topic_expires = changes.topic_expires.or(retention.topic_expires);
+}
+
+fn change_admission(admission: &mut Admission, changes: &Changes) {
+    if changes.accept {
+        *admission = Admission::default();
+    }
+    admission.refuse |= changes.refuse;
+    admission.refuse_at.extend(changes.refuse_at.iter().copied());
+}
+
+fn read_rules(file: &Path) -> Result<Vec<Rule>, Failure> {
+    let shown = file.display();
+    let text = fs::read(file).map_err(|cause| Failure::io(format!("read {shown}"), cause))?;
+    serde_json::from_slice(&text)
+        .map_err(|cause| Failure::Input(format!("{shown} is no JSON array of rules: {cause}")))
 }

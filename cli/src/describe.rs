@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use msglog::log::{PartitionDescription, TopicDescription};
-use msglog::{MsgLog, TopicConfig, TopicName};
+use msglog::{Constraints, Log, MsgLog, TopicConfig, TopicName};
 use serde::Serialize;
 
 use crate::args::{Describe, Output, Topics};
@@ -24,7 +24,7 @@ struct TopicLine {
 
 /// The answer of `describe`.
 #[derive(Serialize)]
-struct TopicDetail {
+pub(crate) struct TopicDetail {
     topic: TopicName,
     config: TopicConfig,
     partitions: Vec<PartitionDetail>,
@@ -66,12 +66,22 @@ pub(crate) async fn topics(args: &Topics, output: Output) -> Result<ExitCode, Fa
 /// Shows one topic.
 pub(crate) async fn describe(args: &Describe, output: Output) -> Result<ExitCode, Failure> {
     let (log, _store) = open::for_reading(&args.url).await?;
-    let description = log.describe(&args.topic).await?;
-    let consumers = consumers::of_topic(&log, &args.topic).await?;
-    let detail = TopicDetail::new(description, consumers);
+    let detail = detail(&log, &args.topic).await?;
     log.close().await?;
+    show(&detail, output)
+}
+
+/// A topic in detail, with its consumers.
+pub(crate) async fn detail(log: &Log, topic: &TopicName) -> Result<TopicDetail, Failure> {
+    let description = log.describe(topic).await?;
+    let consumers = consumers::of_topic(log, topic).await?;
+    Ok(TopicDetail::new(description, consumers))
+}
+
+/// Prints one topic.
+pub(crate) fn show(detail: &TopicDetail, output: Output) -> Result<ExitCode, Failure> {
     match output {
-        Output::Json => print_json(&detail)?,
+        Output::Json => print_json(detail)?,
         Output::Table => print_text(&detail.text())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -148,17 +158,42 @@ impl PartitionDetail {
 }
 
 /// How a topic is configured, a line for each thing.
-pub(crate) fn config_text(topic: &TopicName, config: &TopicConfig) -> String {
+fn config_text(topic: &TopicName, config: &TopicConfig) -> String {
     let durability =
         config.durability.map_or_else(|| "the log's".to_owned(), |level| level.to_string());
-    format!(
-        "topic        {topic}\npartitions   {}\ndurability   {durability}\ncompression  {}\n\
-         retention    {}\nadmission    {}\n",
-        config.partitions,
-        config.compression.as_str(),
-        config.retention,
-        config.admission,
-    )
+    let mut text = format!(
+        "topic        {topic}\npartitions   {}\ndurability   {durability}\ncompression  {}\n",
+        config.partitions, config.compression,
+    );
+    if config.compression.bytes_min > 0 {
+        let bytes_min = config.compression.bytes_min;
+        text.push_str(&format!("             from {bytes_min} bytes on\n"));
+    }
+    if let Some(linger) = config.linger {
+        text.push_str(&format!("linger       {linger:?}\n"));
+    }
+    if let Some(bytes) = config.batch_bytes_max {
+        text.push_str(&format!("batch bytes  {bytes}\n"));
+    }
+    text.push_str(&rules(&config.constraints));
+    text.push_str(&format!(
+        "retention    {}\nadmission    {}\n",
+        config.retention, config.admission
+    ));
+    text
+}
+
+/// The rules, one a line, as they are stored.
+fn rules(constraints: &Constraints) -> String {
+    if constraints.rules.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("rules        version {}\n", constraints.version);
+    for rule in &constraints.rules {
+        let json = serde_json::to_string(rule).unwrap_or_else(|_| rule.name().to_owned());
+        text.push_str(&format!("             {json}\n"));
+    }
+    text
 }
 
 /// Columns as wide as their widest cell, two spaces apart.

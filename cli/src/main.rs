@@ -4,6 +4,7 @@
 
 mod args;
 mod clean;
+mod compact;
 mod configure;
 mod consume;
 mod consumers;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Topics(args) => describe::topics(&args, output).await,
             Command::Describe(args) => describe::describe(&args, output).await,
             Command::Configure(args) => Box::pin(configure::run(&args, output)).await,
+            Command::Compact(args) => compact::run(&args, output).await,
             Command::Clean(args) => Box::pin(clean::run(&args, output)).await,
             Command::Consumers(command) => Box::pin(consumers::run(&command, output)).await,
             Command::Verify(args) => repair::verify(&args, output),

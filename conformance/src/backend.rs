@@ -134,6 +134,25 @@ pub trait Faults: Send + Sync {
     }
 }
 
+#[async_trait]
+impl<F: Faults + ?Sized> Faults for Arc<F> {
+    async fn inject(&self, fault: Fault) {
+        self.as_ref().inject(fault).await;
+    }
+
+    async fn heal(&self) {
+        self.as_ref().heal().await;
+    }
+
+    fn can_cut_power(&self) -> bool {
+        self.as_ref().can_cut_power()
+    }
+
+    async fn cut_power(&self, seed: u64) {
+        self.as_ref().cut_power(seed).await;
+    }
+}
+
 /// How often a case's folder is tried to be removed, and the pause in between.
 const REMOVALS_MAX: u32 = 100;
 const REMOVAL_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -173,25 +192,64 @@ impl Fixture {
 }
 
 /// A backend made of its name and a function that opens a store at a [`Fixture`].
+///
+/// Its places have no seam for faults: what a failed sync or a full disk does is not tested.
 pub fn from_fn<F, Fut, S>(name: impl Into<String>, open: F) -> impl Backend
 where
     F: Fn(Fixture, Access) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<S>> + Send + 'static,
     S: MessageStore,
 {
-    let open: OpenFn = Arc::new(move |at, access| {
-        let opening = open(at, access);
-        Box::pin(async move { Ok(Arc::new(opening.await?) as Arc<dyn MessageStore>) })
-    });
-    FnBackend { name: name.into(), open }
+    FnBackend { name: name.into(), open: opener(open), faults: None }
+}
+
+/// The same with a function that answers the seam through which the storage at a [`Fixture`] fails.
+///
+/// It is called once for each place, and the stores that are opened there heed what it answers: it
+/// is mostly what both keep in [`Fixture::shared`].
+pub fn from_fn_with_faults<F, Fut, S, G, T>(
+    name: impl Into<String>,
+    open: F,
+    faults: G,
+) -> impl Backend
+where
+    F: Fn(Fixture, Access) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<S>> + Send + 'static,
+    S: MessageStore,
+    G: Fn(Fixture) -> T + Send + Sync + 'static,
+    T: Faults + 'static,
+{
+    let faults: FaultsFn = Arc::new(move |at| Box::new(faults(at)));
+    FnBackend { name: name.into(), open: opener(open), faults: Some(faults) }
 }
 
 type Opening = futures::future::BoxFuture<'static, Result<Arc<dyn MessageStore>>>;
 type OpenFn = Arc<dyn Fn(Fixture, Access) -> Opening + Send + Sync>;
+type FaultsFn = Arc<dyn Fn(Fixture) -> Box<dyn Faults> + Send + Sync>;
+
+fn opener<F, Fut, S>(open: F) -> OpenFn
+where
+    F: Fn(Fixture, Access) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<S>> + Send + 'static,
+    S: MessageStore,
+{
+    Arc::new(move |at, access| {
+        let opening = open(at, access);
+        Box::pin(async move { Ok(Arc::new(opening.await?) as Arc<dyn MessageStore>) })
+    })
+}
 
 struct FnBackend {
     name: String,
     open: OpenFn,
+    faults: Option<FaultsFn>,
+}
+
+impl FnBackend {
+    fn instance(&self, at: Fixture, own: Option<tempfile::TempDir>) -> Box<dyn Instance> {
+        let faults = self.faults.as_ref().map(|faults| faults(at.clone()));
+        Box::new(FnInstance { at, open: Arc::clone(&self.open), faults, own: Mutex::new(own) })
+    }
 }
 
 #[async_trait]
@@ -204,8 +262,7 @@ impl Backend for FnBackend {
         match tempfile::Builder::new().prefix("msglog-").tempdir() {
             Ok(folder) => {
                 let at = Fixture::at(folder.path());
-                let open = Arc::clone(&self.open);
-                Provision::Ready(Box::new(FnInstance { at, open, own: Mutex::new(Some(folder)) }))
+                Provision::Ready(self.instance(at, Some(folder)))
             }
             Err(cause) => {
                 Provision::Unavailable { reason: format!("no temporary folder: {cause}") }
@@ -214,14 +271,14 @@ impl Backend for FnBackend {
     }
 
     async fn attach(&self, address: &str) -> Result<Box<dyn Instance>> {
-        let open = Arc::clone(&self.open);
-        Ok(Box::new(FnInstance { at: Fixture::at(address), open, own: Mutex::new(None) }))
+        Ok(self.instance(Fixture::at(address), None))
     }
 }
 
 struct FnInstance {
     at: Fixture,
     open: OpenFn,
+    faults: Option<Box<dyn Faults>>,
     own: Mutex<Option<tempfile::TempDir>>,
 }
 
@@ -254,5 +311,9 @@ impl Instance for FnInstance {
 
     fn address(&self) -> Option<String> {
         self.at.folder.to_str().map(str::to_owned)
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        self.faults.as_deref()
     }
 }

@@ -186,7 +186,7 @@ impl Need {
             Self::Owned(kind) => format!("ownership is not {kind:?}"),
             Self::Folder => "the place is no folder".into(),
             Self::Address => "the place has no address for another process".into(),
-            Self::Faults => "the place has no seam for faults".into(),
+            Self::Faults => "the place has no seam for faults: give `faults` to `main!`".into(),
             Self::PowerCut => "the place has no seam that cuts the power".into(),
             Self::ReachableLimits => "the limits are too large to be reached in a test".into(),
         }

@@ -83,7 +83,7 @@ fn keep(image: Image, ready: &Sender<Readiness>, stopped: &Receiver<()>) {
             return;
         }
     };
-    let started = runtime.block_on(tokio::time::timeout(READY_MAX, start(image)));
+    let started = runtime.block_on(async { tokio::time::timeout(READY_MAX, start(image)).await });
     let name = image.name;
     let (container, place) = match started {
         Ok(Ok(started)) => started,

@@ -11,6 +11,7 @@ use msglog_core::store::{
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, TopicPartition};
 
 use crate::backend::{Backend, Faults, Instance, Provision};
+use crate::process::start;
 use crate::sample::Samples;
 use crate::{Case, CaseResult, Failure, ensure, ensure_eq};
 
@@ -261,13 +262,26 @@ async fn provision(backend: &dyn Backend, case: &Case) -> CaseResult<Box<dyn Ins
     Ok(Box::new(Settled(place)))
 }
 
-/// A place that is opened only while no child process is being started.
+/// How often a place that is locked is opened again because a child was being started.
+const OPENS_MAX: u32 = 20;
+
+/// A place that is `Locked` only when a store locks it, not when a child that is being started
+/// still shares the files of a store that was closed.
 struct Settled(Box<dyn Instance>);
 
 #[async_trait]
 impl Instance for Settled {
     async fn open(&self, access: Access) -> msglog_core::Result<Arc<dyn MessageStore>> {
-        crate::process::wait_for_spawning();
+        for _ in 1..OPENS_MAX {
+            let child = start::under_way();
+            let answer = self.0.open(access).await;
+            match (answer, child) {
+                (Err(error), Some(child)) if error.kind() == ErrorKind::Locked => {
+                    start::wait_for(child).await;
+                }
+                (answer, _) => return answer,
+            }
+        }
         self.0.open(access).await
     }
 
@@ -304,4 +318,53 @@ async fn check_empty(place: &dyn Instance) -> CaseResult {
         "the place holds {partitions} partitions and {documents} documents: nothing was run on it"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::process::start::Start;
+
+    /// A place that is locked while it is held.
+    #[derive(Default)]
+    struct Held {
+        held: Mutex<bool>,
+        opens: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Instance for Arc<Held> {
+        async fn open(&self, _access: Access) -> msglog_core::Result<Arc<dyn MessageStore>> {
+            self.opens.fetch_add(1, Ordering::AcqRel);
+            if *self.held.lock().unwrap() {
+                return Err(Error::new(ErrorKind::Locked, "held"));
+            }
+            Ok(Arc::new(msglog_memory::MemoryStore::new()))
+        }
+    }
+
+    #[tokio::test]
+    async fn locked_is_believed_only_when_no_child_is_being_started() {
+        let held = Arc::new(Held::default());
+        *held.held.lock().unwrap() = true;
+        let place = Settled(Box::new(Arc::clone(&held)));
+        let refused = place.open(Access::Write).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Locked);
+        assert_eq!(held.opens.load(Ordering::Acquire), 1, "a lock of a store was not believed");
+
+        let (child, shared) = (Start::begin(), Arc::clone(&held));
+        let runs = std::thread::spawn(move || {
+            while shared.opens.load(Ordering::Acquire) < 2 {
+                std::thread::yield_now();
+            }
+            *shared.held.lock().unwrap() = false;
+            drop(child);
+        });
+        place.open(Access::Write).await.unwrap();
+        assert_eq!(held.opens.load(Ordering::Acquire), 3, "opened while the child was starting");
+        runs.join().unwrap();
+    }
 }

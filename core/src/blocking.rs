@@ -3,6 +3,11 @@
 //! A [`Log`] brings a small runtime of its own. Calling it from async code blocks a worker, and
 //! panics where the runtime forbids that: use [`log`](mod@crate::log) there.
 
+mod cleaning;
+mod consumer;
+mod keyed;
+mod reading;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
@@ -11,12 +16,11 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::log::{
-    self, CleanReport, ConsumerStatus, MsgLog, Page, ResetTo, TopicConfig, TopicDescription,
-};
-use crate::store::{Bounds, ReadLimit, wait_for};
+pub use self::consumer::Consumer;
+use crate::log::{self, Advice, LogStats, MsgLog, Page, TopicConfig, TopicDescription};
+use crate::store::{Bounds, ReadLimit, StoreInfo, Usage, wait_for};
 use crate::{
-    AppendOptions, ConsumerName, Error, ErrorKind, Message, Msn, Record, Result, TopicName,
+    AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName, TopicPartition,
 };
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
@@ -79,71 +83,41 @@ impl Log {
         wait_for(self.runtime.handle(), self.log.topics())
     }
 
-    /// Changes a topic's configuration: `change` gets the present one.
+    /// A topic's configuration, and what each of its partitions holds.
     ///
     /// # Errors
     ///
-    /// As [`log::Log::configure`].
-    pub fn configure(
-        &self,
-        topic: impl AsRef<str>,
-        change: impl FnMut(&mut TopicConfig) + Send,
-    ) -> Result<TopicConfig> {
-        wait_for(self.runtime.handle(), self.log.configure(topic, change))
+    /// As [`MsgLog::describe`].
+    pub fn describe(&self, topic: &TopicName) -> Result<TopicDescription> {
+        wait_for(self.runtime.handle(), self.log.describe(topic))
     }
 
-    /// Applies every topic's retention now.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Log::clean`].
-    pub fn clean(&self) -> Result<CleanReport> {
-        wait_for(self.runtime.handle(), self.log.clean())
+    /// What the store is and where, without secrets.
+    pub fn store_info(&self) -> StoreInfo {
+        self.log.store_info()
     }
 
-    /// The consumers that there are, by topic.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Log::consumers`].
-    pub fn consumers(&self) -> Result<BTreeMap<TopicName, Vec<ConsumerName>>> {
-        wait_for(self.runtime.handle(), self.log.consumers())
+    /// What the log has done since it was opened.
+    pub fn stats(&self) -> LogStats {
+        self.log.stats()
     }
 
-    /// Refuses every append to a topic from now on.
+    /// What the open topics take up in the store.
     ///
     /// # Errors
     ///
-    /// As [`log::Log::refuse`].
-    pub fn refuse(&self, topic: impl AsRef<str>) -> Result<()> {
-        wait_for(self.runtime.handle(), self.log.refuse(topic))
+    /// As [`log::Log::usage`].
+    pub fn usage(&self) -> Result<BTreeMap<TopicPartition, Usage>> {
+        wait_for(self.runtime.handle(), self.log.usage())
     }
 
-    /// Refuses appends to a partition that would give a record the MSN `msn` or a later one.
+    /// What the stats and the usage suggest to change.
     ///
     /// # Errors
     ///
-    /// As [`log::Log::refuse_at`].
-    pub fn refuse_at(&self, topic: impl AsRef<str>, partition: u32, msn: Msn) -> Result<()> {
-        wait_for(self.runtime.handle(), self.log.refuse_at(topic, partition, msn))
-    }
-
-    /// Refuses the first append that might begin another segment, and all after it.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Log::refuse_at_segment_boundary`].
-    pub fn refuse_at_segment_boundary(&self, topic: impl AsRef<str>) -> Result<()> {
-        wait_for(self.runtime.handle(), self.log.refuse_at_segment_boundary(topic))
-    }
-
-    /// Takes appends again, whatever was refused.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Log::accept`].
-    pub fn accept(&self, topic: impl AsRef<str>) -> Result<()> {
-        wait_for(self.runtime.handle(), self.log.accept(topic))
+    /// As [`log::Log::advise`].
+    pub fn advise(&self) -> Result<Vec<Advice>> {
+        wait_for(self.runtime.handle(), self.log.advise())
     }
 
     /// The log that this one waits for, for calls that need not wait.
@@ -260,32 +234,14 @@ impl Topic {
         wait_for(self.runtime.handle(), self.topic.trim(partition, before))
     }
 
-    /// The end of a partition, if it is final until the topic accepts again.
+    /// A named producer, whose messages are stored once, however often they are sent.
     ///
     /// # Errors
     ///
-    /// As [`log::Topic::final_msn`].
-    pub fn final_msn(&self, partition: u32) -> Result<Option<Msn>> {
-        wait_for(self.runtime.handle(), self.topic.final_msn(partition))
-    }
-
-    /// The consumers of this topic, with how far they are.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Topic::consumers`].
-    pub fn consumers(&self) -> Result<Vec<ConsumerStatus>> {
-        wait_for(self.runtime.handle(), self.topic.consumers())
-    }
-
-    /// A named reader of this topic, with commits that survive.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Topic::consumer`].
-    pub fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer> {
-        let consumer = self.topic.consumer(name)?;
-        Ok(Consumer { runtime: self.runtime.clone(), consumer })
+    /// As [`log::Topic::producer`].
+    pub fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let producer = wait_for(self.runtime.handle(), self.topic.producer(name))?;
+        Ok(Producer { runtime: self.runtime.clone(), producer })
     }
 
     /// The topic that this one waits for, for calls that need not wait and for
@@ -324,93 +280,57 @@ impl Topic {
     }
 }
 
-/// A named reader whose calls wait for their answer. See [`log::Consumer`].
-#[derive(Clone, Debug)]
-pub struct Consumer {
+/// A named producer whose calls wait for their answer. See [`log::Producer`].
+#[derive(Debug)]
+pub struct Producer {
     runtime: Arc<Runtime>,
-    consumer: log::Consumer,
+    producer: log::Producer,
 }
 
-impl Consumer {
-    /// States that everything below `msn` is done; durable when it returns.
+impl Producer {
+    /// The sequence of the next message to this partition.
     ///
     /// # Errors
     ///
-    /// As [`log::Consumer::commit`].
-    pub fn commit(&self, partition: u32, msn: Msn) -> Result<()> {
-        wait_for(self.runtime.handle(), self.consumer.commit(partition, msn))
+    /// As [`log::Producer::next_sequence`].
+    pub fn next_sequence(&self, partition: u32) -> Result<u64> {
+        self.producer.next_sequence(partition)
     }
 
-    /// As [`commit`](Self::commit), stored soon and with others.
+    /// Appends the next message and answers at once; [`Appended::wait`] waits for the ack.
     ///
     /// # Errors
     ///
-    /// As [`log::Consumer::commit_later`].
-    pub fn commit_later(&self, partition: u32, msn: Msn) -> Result<()> {
-        wait_for(self.runtime.handle(), self.consumer.commit_later(partition, msn))
+    /// As [`log::Producer::append`].
+    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append(message))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 
-    /// Stores every commit for later.
+    /// Appends the next messages to one partition, all or nothing.
     ///
     /// # Errors
     ///
-    /// As [`log::Consumer::flush`].
-    pub fn flush(&self) -> Result<()> {
-        wait_for(self.runtime.handle(), self.consumer.flush())
+    /// As [`log::Producer::append_batch`].
+    pub fn append_batch(&self, messages: &[Message]) -> Result<Appended> {
+        let appended = wait_for(self.runtime.handle(), self.producer.append_batch(messages))?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 
-    /// What was committed last.
+    /// Appends messages from this sequence on; stored already, they are not stored again.
     ///
     /// # Errors
     ///
-    /// As [`log::Consumer::committed`].
-    pub fn committed(&self, partition: u32) -> Result<Option<Msn>> {
-        wait_for(self.runtime.handle(), self.consumer.committed(partition))
-    }
-
-    /// How far it is in every partition, and how far that is from the end.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Consumer::status`].
-    pub fn status(&self) -> Result<ConsumerStatus> {
-        wait_for(self.runtime.handle(), self.consumer.status())
-    }
-
-    /// Sets what is committed in a partition, forwards or back.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Consumer::reset`].
-    pub fn reset(&self, partition: u32, to: ResetTo) -> Result<Msn> {
-        wait_for(self.runtime.handle(), self.consumer.reset(partition, to))
-    }
-
-    /// As [`reset`](Self::reset), all partitions at once.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Consumer::reset_all`].
-    pub fn reset_all(&self, to: ResetTo) -> Result<BTreeMap<u32, Msn>> {
-        wait_for(self.runtime.handle(), self.consumer.reset_all(to))
-    }
-
-    /// Says that the consumer lives, so that it does not expire.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Consumer::touch`].
-    pub fn touch(&self) -> Result<()> {
-        wait_for(self.runtime.handle(), self.consumer.touch())
-    }
-
-    /// Forgets what it has committed in the topic.
-    ///
-    /// # Errors
-    ///
-    /// As [`log::Consumer::delete`].
-    pub fn delete(&self) -> Result<bool> {
-        wait_for(self.runtime.handle(), self.consumer.delete())
+    /// As [`log::Producer::append_at`].
+    pub fn append_at(
+        &self,
+        partition: u32,
+        sequence: u64,
+        messages: &[Message],
+    ) -> Result<Appended> {
+        let appending = self.producer.append_at(partition, sequence, messages);
+        let appended = wait_for(self.runtime.handle(), appending)?;
+        Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 }
 
@@ -428,6 +348,16 @@ impl Appended {
         self.appended.msns()
     }
 
+    /// The first MSN.
+    pub fn msn(&self) -> Msn {
+        self.appended.msn()
+    }
+
+    /// The partition that they are in.
+    pub fn partition(&self) -> u32 {
+        self.appended.partition()
+    }
+
     /// Waits until the durability level holds, and answers the first MSN.
     ///
     /// # Errors
@@ -443,6 +373,20 @@ impl Appended {
 pub struct Subscription {
     runtime: Arc<Runtime>,
     subscription: log::Subscription,
+}
+
+/// An iterator over record batches. See [`log::BatchSubscription`].
+#[derive(Debug)]
+pub struct BatchSubscription {
+    runtime: Arc<Runtime>,
+    subscription: log::BatchSubscription,
+}
+
+/// An iterator over the records of several partitions. See [`log::MergedSubscription`].
+#[derive(Debug)]
+pub struct MergedSubscription {
+    runtime: Arc<Runtime>,
+    subscription: log::MergedSubscription,
 }
 
 impl Iterator for Subscription {

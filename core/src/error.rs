@@ -34,7 +34,7 @@ pub enum ErrorKind {
     Poisoned,
     /// The place was opened for reading: open it for writing.
     ReadOnly,
-    /// Admission is closed: append again when the log accepts.
+    /// Admission is closed, or a rate is used up: append again when the log accepts.
     Refused,
     /// There is no room: free some; the same call may succeed later.
     StorageFull,
@@ -114,6 +114,9 @@ impl Error {
     }
 
     /// The error of a failed file or network call, its kind derived from that of the cause.
+    ///
+    /// It says that nothing was changed. Of a failed write or sync that is not known: add
+    /// [`with_unknown_effect`](Self::with_unknown_effect).
     pub fn from_io(context: impl Into<String>, cause: io::Error) -> Self {
         let kind = match cause.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -133,10 +136,12 @@ impl Error {
         self
     }
 
-    /// The same error after which it is unknown whether the change happened.
+    /// The same error after which it is unknown whether the change happened: no longer transient,
+    /// because the same call again might change it twice.
     #[must_use]
     pub fn with_unknown_effect(mut self) -> Self {
         self.effect = Effect::Unknown;
+        self.transient = false;
         self
     }
 
@@ -215,6 +220,15 @@ mod tests {
     fn cause_can_be_downcast() {
         let error = Error::from_io("write segment", io::Error::other("device gone"));
         assert!(error.source().unwrap().is::<io::Error>());
+    }
+
+    #[test]
+    fn unknown_effect_is_not_tried_again() {
+        let error = Error::from_io("sync", io::Error::other("device gone"));
+        assert!(error.is_transient());
+        let error = error.with_unknown_effect();
+        assert_eq!(error.effect(), Effect::Unknown);
+        assert!(!error.is_transient());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use crate::durability::Durability;
 pub use crate::error::{Effect, Error, ErrorKind, Result};
 pub use crate::log::{
     Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page,
-    Subscription, Topic, TopicConfig, TypedTopic,
+    Producer, Subscription, Topic, TopicConfig, TypedTopic,
 };
 pub use crate::msn::Msn;
 pub use crate::record::{Header, Message, Record};

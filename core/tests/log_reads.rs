@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::ControlledStore;
 use futures::{FutureExt, StreamExt};
+use msglog_core::log::SubscribeOptions;
 use msglog_core::store::{Access, ReadLimit};
 use msglog_core::{
     AppendOptions, Durability, ErrorKind, Log, ManualClock, Message, MsgLog, Msn, Timestamp,
@@ -270,4 +272,32 @@ async fn batches_come_whole_and_in_order_from_the_one_that_holds_the_msn() {
     assert_eq!(batches.next_msn(), Msn::new(6));
     log.close().await.unwrap();
     assert!(batches.next().await.is_none());
+}
+
+#[tokio::test]
+async fn subscription_reads_as_many_pages_ahead_as_asked_and_no_more() {
+    for pages_ahead in [0, 1, 4] {
+        let (store, control) = ControlledStore::free();
+        let log = Log::builder().open(store).await.unwrap();
+        let topic = log.topic("orders").await.unwrap();
+        for number in 0..30 {
+            topic.append_batch([format!("{number}")]).await.unwrap().ack().await.unwrap();
+        }
+        control.reads_wait.store(true, Ordering::SeqCst);
+        let options = SubscribeOptions::default().with_page_bytes(1).with_pages_ahead(pages_ahead);
+        let mut records = topic.subscribe_with(0, Msn::ZERO, options).unwrap();
+        let mut ahead_max = 0;
+        for consumed in 1..=30 {
+            records.next().await.unwrap().unwrap();
+            // Whoever reads ahead has the time to go on.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let ahead = control.read_count.load(Ordering::SeqCst) - consumed;
+            assert!(ahead <= pages_ahead as u64, "{ahead} pages ahead, {pages_ahead} asked");
+            ahead_max = ahead_max.max(ahead);
+        }
+        // Not always all of them: those that are on their way are not taken up one by one.
+        assert!(ahead_max >= (pages_ahead as u64 * 3).div_ceil(4), "{ahead_max} of {pages_ahead}");
+    }
 }

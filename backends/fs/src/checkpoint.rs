@@ -13,7 +13,7 @@ use std::path::Path;
 use msglog_core::Msn;
 
 use crate::index::IndexSums;
-use crate::io::{FileSystem, read_small, replace_file};
+use crate::io::{FileSystem, read_small, rename_temporary, replace_file, write_temporary};
 use crate::layout::{CHECKPOINT, CHECKPOINT_TEMPORARY};
 use crate::segment::{Extent, Segment};
 
@@ -80,8 +80,9 @@ impl Checkpoint {
     }
 
     /// The same without making the name durable.
-    pub(crate) fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
-        self.write_as(fs, &dir.join(CHECKPOINT), &dir.join(CHECKPOINT_TEMPORARY))
+    fn write(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        self.prepare(fs, dir)?;
+        Self::take_effect(fs, dir)
     }
 
     /// The same into another file, through the name `temporary`.
@@ -94,7 +95,17 @@ impl Checkpoint {
         replace_file(fs, path, temporary, &self.encode())
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// Writes and syncs it beside the one that holds; after an error nothing has changed.
+    pub(crate) fn prepare(&self, fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        write_temporary(fs, &dir.join(CHECKPOINT_TEMPORARY), &self.encode())
+    }
+
+    /// Puts the prepared one in place; after an error it may be there.
+    pub(crate) fn take_effect(fs: &dyn FileSystem, dir: &Path) -> io::Result<()> {
+        rename_temporary(fs, &dir.join(CHECKPOINT_TEMPORARY), &dir.join(CHECKPOINT))
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let mut body = Vec::new();
         body.extend_from_slice(&(if self.clean { FLAG_CLEAN } else { 0 }).to_be_bytes());
@@ -114,13 +125,18 @@ impl Checkpoint {
             body.extend_from_slice(&hole.start.get().to_be_bytes());
             body.extend_from_slice(&hole.end.get().to_be_bytes());
         }
+        Self::framed(&body)
+    }
+
+    /// A body behind its magic and CRC.
+    pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&crc_fast::crc32_iscsi(&body).to_be_bytes());
-        bytes.append(&mut body);
+        bytes.extend_from_slice(&crc_fast::crc32_iscsi(body).to_be_bytes());
+        bytes.extend_from_slice(body);
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         if &fields.take::<8>()? != MAGIC {
             return None;

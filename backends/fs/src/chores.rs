@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use msglog_core::{Msn, Result};
+use msglog_core::{Error, Msn, Result};
 
 use crate::blocking::lock;
 use crate::checkpoint::{Checkpoint, SegmentEntry};
@@ -232,8 +232,15 @@ impl Writer {
 
     pub(crate) fn store_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (fs, dir) = (self.fs(), &self.log.dir);
-        checkpoint.write(fs, dir).map_err(|cause| self.log.failed("checkpoint", cause))?;
+        checkpoint.prepare(fs, dir).map_err(|cause| self.log.failed("checkpoint", cause))?;
+        let placed = Checkpoint::take_effect(fs, dir);
+        placed.map_err(|cause| self.half_done("checkpoint", cause))?;
         fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))
+    }
+
+    /// An error of a call that may have changed what the next opening finds.
+    fn half_done(&self, verb: &str, cause: io::Error) -> Error {
+        self.log.failed(verb, cause).with_unknown_effect().with_transient(false)
     }
 
     /// Drops whole segments below `before`.
@@ -271,8 +278,9 @@ impl Writer {
             state.to_seal.retain(|segment| segment.base >= first.base);
         }
         for segment in segments.iter().take(count) {
+            // Trimmed they are; what is left of them goes when the partition is opened.
             remove_segment(self.fs(), &segment.path)
-                .map_err(|cause| self.log.failed("trim", cause))?;
+                .map_err(|cause| self.half_done("trim", cause))?;
         }
         self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
         Ok(first.base)

@@ -52,7 +52,7 @@ impl StoreFactory for FsFactory {
     }
 }
 
-fn options(url: &StoreUrl, access: Access) -> Result<FsOptions> {
+pub(crate) fn options(url: &StoreUrl, access: Access) -> Result<FsOptions> {
     url.check_keys(KEYS)?;
     let default = FsOptions::new(access);
     let options = FsOptions {

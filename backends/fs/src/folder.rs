@@ -82,7 +82,9 @@ impl Shared {
             return Err(failed(io::ErrorKind::NotFound.into()));
         };
         let len = self.fs.metadata(&active.path).map_err(failed)?.len;
-        let state = State::new(active, len);
+        let mut state = State::new(active, len);
+        // Closing then says for good that what only this opening has synced was synced.
+        state.touched = !opened.unproven.is_empty();
         let log = Log::new(opening.dir.to_owned(), Arc::clone(&self.files), opened);
         let owner = (self.hold(), self.epoch);
         let tending = self.housekeeper.tending();

@@ -39,6 +39,9 @@ mod factory;
 mod filler;
 mod folder;
 mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hold;
 mod housekeeper;
 mod index;

@@ -168,6 +168,8 @@ impl Log {
         let segments = self.segments();
         let bytes: u64 = segments.iter().map(|segment| segment.extent().end).sum();
         let index_bytes: u64 = segments.iter().map(|segment| segment.index_bytes()).sum();
+        let open = segments.iter().filter(|segment| self.files.is_open(segment));
         Usage::new(bytes, bytes + index_bytes + prepared_bytes, segments.len() as u64)
+            .with_open_files(open.count() as u64)
     }
 }

@@ -232,12 +232,13 @@ pub(crate) struct OpenFiles {
     pub(crate) options: FsOptions,
     pub(crate) buffers: ReadBuffers,
     uses: AtomicU64,
-    open: Mutex<Vec<Weak<Segment>>>,
+    /// `None` once the store is closed: from then on no file is kept.
+    open: Mutex<Option<Vec<Weak<Segment>>>>,
 }
 
 impl OpenFiles {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, options: FsOptions) -> Self {
-        let (uses, open) = (AtomicU64::new(0), Mutex::default());
+        let (uses, open) = (AtomicU64::new(0), Mutex::new(Some(Vec::new())));
         Self { fs, options, buffers: ReadBuffers::default(), uses, open }
     }
 
@@ -270,28 +271,43 @@ impl OpenFiles {
         lock(&segment.file).clone()
     }
 
+    /// Whether the file of a segment is open; does not count as a use.
+    pub(crate) fn is_open(&self, segment: &Segment) -> bool {
+        lock(&segment.file).is_some()
+    }
+
     /// Takes an open file into the set.
     pub(crate) fn keep(&self, segment: &Arc<Segment>, file: &Arc<dyn File>) {
         let evicted = {
             let mut open = lock(&self.open);
+            let Some(open) = open.as_mut() else { return };
             open.retain(|segment| segment.strong_count() > 0);
-            let evicted = if open.len() >= self.options.open_files_max {
-                take_oldest(&mut open)
-            } else {
-                None
-            };
+            let evicted =
+                if open.len() >= self.options.open_files_max { take_oldest(open) } else { None };
             open.push(Arc::downgrade(segment));
             evicted
         };
         if let Some(evicted) = evicted {
             evicted.close();
         }
-        *lock(&segment.file) = Some(Arc::clone(file));
+        let open = lock(&self.open);
+        if open.is_some() {
+            *lock(&segment.file) = Some(Arc::clone(file));
+        }
+    }
+
+    /// Closes every file, also of partitions whose handles live on, and keeps none any more.
+    pub(crate) fn close(&self) {
+        let open = lock(&self.open).take();
+        for segment in open.iter().flatten().filter_map(Weak::upgrade) {
+            segment.close();
+        }
     }
 
     /// How many files are held open.
     pub(crate) fn count(&self) -> usize {
-        lock(&self.open).iter().filter(|segment| segment.strong_count() > 0).count()
+        let open = lock(&self.open);
+        open.iter().flatten().filter(|segment| segment.strong_count() > 0).count()
     }
 }
 

@@ -235,6 +235,7 @@ impl Shared {
     }
 
     fn release(&self) {
+        self.files.close();
         lock(&self.slots).clear();
         let hold = lock(&self.hold).take();
         if let Some(hold) = hold {

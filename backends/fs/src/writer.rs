@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use msglog_core::batch::NO_EPOCH;
 use msglog_core::store::{SegmentRoom, Usage};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
+use rustix::io::Errno;
 
 use crate::blocking::lock;
 use crate::hold::Hold;
@@ -142,7 +143,7 @@ impl Writer {
     pub(crate) fn poison(&self, verb: &str, cause: io::Error) -> Error {
         let partition = self.log.dir.display();
         tracing::error!(%partition, verb, %cause, "partition is poisoned until it is reopened");
-        let error = self.log.failed(verb, cause).with_unknown_effect().with_transient(false);
+        let error = self.log.failed(verb, cause).with_unknown_effect();
         let _ = self.poison.set(format!("an earlier attempt failed to {}", error.context()));
         error
     }
@@ -222,13 +223,15 @@ impl Writer {
         Ok(Part { segment, file, start: 0, count: 0, fresh: Some(zeroed_end) })
     }
 
-    /// Takes back what a failed append has written, if the disk was merely full.
+    /// Takes back what a failed append has written, if the disk was merely full or no more files
+    /// could be opened: then nothing that was written is in doubt.
     fn undo(&self, state: &mut State, parts: &[Part], cause: io::Error) -> Error {
         let full = matches!(
             cause.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        if !full && !parts.is_empty() {
+        let files = matches!(Errno::from_io_error(&cause), Some(Errno::MFILE | Errno::NFILE));
+        if !full && !files && !parts.is_empty() {
             return self.poison("append to", cause);
         }
         for part in parts.iter().rev() {

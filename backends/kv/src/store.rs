@@ -63,6 +63,7 @@ impl<D: Database> MessageStore for Store<D> {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = D::capabilities();
         capabilities.ownership = Ownership::Exclusive;
+        capabilities.calls_block = true;
         capabilities.exact_trim = true;
         capabilities.truncate = true;
         capabilities.replace = true;

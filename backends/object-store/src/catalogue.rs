@@ -49,6 +49,14 @@ impl Partition {
         self.extents.get(first..).unwrap_or_default()
     }
 
+    /// Whether its extents follow each other and reach from its start to its end.
+    fn is_whole(&self) -> bool {
+        let runs = || self.extents.iter().map(|extent| extent.run);
+        let first = runs().next().map_or(self.next, |run| run.base);
+        let last = runs().next_back().map_or(self.start, |run| run.next);
+        self.start <= self.next && first <= self.start && last == self.next && follow(runs())
+    }
+
     fn trim(&mut self, start: Msn) {
         self.start = self.start.max(start).min(self.next);
         let dead = self.extents.partition_point(|extent| extent.run.next <= self.start);
@@ -57,6 +65,10 @@ impl Partition {
 
     fn merge(&mut self, holder: Holder, runs: &[Run]) -> Result<()> {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
+        if !follow(runs.iter().copied()) {
+            let why = format!("a merged segment of {} has a gap", self.name);
+            return Err(Error::new(ErrorKind::Corrupt, why));
+        }
         if last.next <= self.start {
             return Ok(());
         }
@@ -95,7 +107,7 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     /// Takes in the commit object that follows; one of a lower epoch is dead and only passed over.
     pub(crate) fn apply(&mut self, header: &CommitHeader, directory: &Directory) -> Result<()> {
-        if header.seq != self.seq + 1 {
+        if Some(header.seq) != self.seq.checked_add(1) {
             let why = format!("commit object {} does not follow {}", header.seq, self.seq);
             return Err(Error::new(ErrorKind::Corrupt, why));
         }
@@ -254,6 +266,11 @@ impl Catalogue {
     }
 }
 
+/// Whether each run begins where the one before it ends.
+fn follow(runs: impl Iterator<Item = Run> + Clone) -> bool {
+    runs.clone().zip(runs.skip(1)).all(|(run, behind)| run.next == behind.base)
+}
+
 fn read_partition(input: &mut Reader) -> Result<Partition> {
     let mut partition = Partition {
         name: input.text()?.parse()?,
@@ -263,6 +280,9 @@ fn read_partition(input: &mut Reader) -> Result<Partition> {
     };
     for _ in 0..input.count()? {
         partition.extents.push(read_extent(input)?);
+    }
+    if !partition.is_whole() {
+        return Err(input.broken(&format!("{} has a gap", partition.name)));
     }
     Ok(partition)
 }

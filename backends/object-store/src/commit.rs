@@ -143,7 +143,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = Writer::default();
         out.count(self.runs.len());
         for (id, run) in &self.runs {
@@ -157,7 +157,7 @@ impl Directory {
         out.finish()
     }
 
-    fn decode(bytes: Bytes) -> Result<Self> {
+    pub(crate) fn decode(bytes: Bytes) -> Result<Self> {
         let mut input = Reader::new(bytes, "directory of a commit object");
         let mut directory = Self::default();
         for _ in 0..input.count()? {

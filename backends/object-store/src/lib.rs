@@ -114,6 +114,9 @@ mod cache;
 mod catalogue;
 mod commit;
 mod core;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod maintain;
 mod options;

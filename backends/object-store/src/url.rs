@@ -148,7 +148,7 @@ fn shared_memory(name: String) -> Arc<InMemory> {
 }
 
 /// Options from the query; keys that are neither common nor the scheme's own are refused.
-fn tuning(url: &StoreUrl, own: &[&str]) -> Result<BucketOptions> {
+pub(crate) fn tuning(url: &StoreUrl, own: &[&str]) -> Result<BucketOptions> {
     if url.as_url().fragment().is_some() {
         return Err(Error::new(ErrorKind::Invalid, "a store URL has no fragment"));
     }

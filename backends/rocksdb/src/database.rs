@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use msglog_core::store::Access;
-use msglog_core::{Error, Result};
+use msglog_core::{Error, ErrorKind, Result};
 use msglog_kv::corrupt;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
@@ -90,6 +90,7 @@ impl Database {
                 (DB::open_cf_descriptors(&whole, folder, families).map_err(opening)?, None)
             }
             Access::Read => {
+                check_whole(folder, &whole)?;
                 // A follower must keep what it reads open, for the writer may delete it.
                 whole.set_max_open_files(-1);
                 let own = tempfile::Builder::new().prefix("msglog-rocksdb-").tempdir();
@@ -203,6 +204,17 @@ impl Drop for Database {
     }
 }
 
+/// Checks that the database was made to its end: its families come after its files.
+fn check_whole(folder: &Path, options: &Options) -> Result<()> {
+    let there =
+        DB::list_cf(options, folder).map_err(|cause| failed("look at the database", cause))?;
+    if Family::ALL.iter().all(|family| there.iter().any(|name| name == family.name())) {
+        return Ok(());
+    }
+    let why = "there is no store yet: whoever made it has not come to the end";
+    Err(Error::new(ErrorKind::NotFound, why))
+}
+
 fn database_options(options: &RocksDbOptions) -> Options {
     let mut whole = Options::default();
     let jobs = i32::try_from(options.background_jobs_max).unwrap_or(i32::MAX);
@@ -241,5 +253,23 @@ impl<'a> Change<'a> {
     pub(crate) fn delete_range(&mut self, family: Family, start: &[u8], end: &[u8]) -> Result<()> {
         self.batch.delete_range_cf(self.database.family(family)?, start, end);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn database_whose_making_was_cut_short_is_none_to_readers_and_finished_by_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bare = Options::default();
+        bare.create_if_missing(true);
+        drop(DB::open(&bare, folder.path()).unwrap());
+        let reading = RocksDbOptions::new(Access::Read);
+        let error = Database::open(folder.path(), &reading).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        drop(Database::open(folder.path(), &RocksDbOptions::default()).unwrap());
+        Database::open(folder.path(), &reading).unwrap();
     }
 }

@@ -55,11 +55,12 @@
 //!
 //! # Building it
 //!
-//! Compiles RocksDB 11 from source: needs a C++20 compiler and libclang. On Debian and Ubuntu that is
-//! `apt-get install g++ libclang-dev`; where libclang is found in no usual place, `LIBCLANG_PATH`
-//! names its folder. 30 crates more than the core's 66, and about 15 minutes of one core; the object
-//! files take 1 GiB with debug information. `cargo check` and `cargo build` each compile it once for
-//! themselves. To compile it once only, name a library built before:
+//! Compiles RocksDB 11 from source: needs a C++20 compiler and libclang. On Debian and Ubuntu that
+//! is `apt-get install g++ libclang-dev`; where libclang is found in no usual place,
+//! `LIBCLANG_PATH` names its folder. 29 crates more than the default build's 66, and about 15
+//! minutes of one core; the object files take 1 GiB with debug information. `cargo check` and
+//! `cargo build` each compile it once for themselves. To compile it once only, name a library built
+//! before:
 //! `ROCKSDB_LIB_DIR=<folder of librocksdb.a> ROCKSDB_STATIC=1`.
 
 mod codec;

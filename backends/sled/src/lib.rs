@@ -49,7 +49,7 @@
 //!
 //! For a single process, small data, no C or C++ compiler, and no need to survive a power cut: tests,
 //! tools, caches that can be rebuilt. sled 0.34 is from 2021 and is no longer maintained. It adds
-//! 15 crates to those of the core (66) and builds with them in 25 s of one core.
+//! 17 crates to the 66 of the default build, and 24 s of one core to its 64.
 
 mod database;
 mod error;

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use msglog_core::batch::DecodeLimits;
 use msglog_core::log::{Log, MsgLog, Topic, TopicConfig};
-use msglog_core::store::ReadLimit;
 use msglog_core::{AppendOptions, Durability, Message, Msn};
 use msglog_fs::FsStore;
 use tokio::runtime::Runtime;

@@ -1,6 +1,6 @@
 //! Which MSNs of which partitions are to be printed.
 
-use msglog::{Clock, Msn, SystemClock, Topic};
+use msglog::{Clock, Msn, ReadLimit, SystemClock, Topic};
 
 use crate::args::{Consume, Place};
 use crate::failure::Failure;
@@ -27,6 +27,9 @@ pub(super) async fn spans(args: &Consume, topic: &Topic) -> Result<Vec<Span>, Fa
     for partition in open::chosen_partitions(topic, args.partition)? {
         let bounds = topic.bounds(partition).await?;
         let from = match (args.since, args.from) {
+            _ if args.last.is_some() => {
+                first_of_last(topic, partition, args.last.unwrap_or_default()).await?
+            }
             (Some(moment), _) => topic.find(partition, moment.at(SystemClock.now())).await?,
             (None, Place::Start) => bounds.first_msn,
             (None, Place::End) => bounds.next_msn,
@@ -49,4 +52,17 @@ pub(super) async fn spans(args: &Consume, topic: &Topic) -> Result<Vec<Span>, Fa
         }
         _ => Ok(spans),
     }
+}
+
+/// The MSN of the oldest of the newest `count` records, or the end.
+async fn first_of_last(topic: &Topic, partition: u32, count: u64) -> Result<Msn, Failure> {
+    let mut first = topic.bounds(partition).await?.next_msn;
+    let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+    while left > 0 {
+        let page = topic.read_before(partition, first, left, ReadLimit::default()).await?;
+        let Some(record) = page.first() else { break };
+        first = record.msn;
+        left = left.saturating_sub(page.len());
+    }
+    Ok(first)
 }

@@ -12,11 +12,17 @@ use crate::failure::Failure;
 
 const TOPICS: &str = "topics/";
 const COMMITS: &str = "commits/";
+const PRODUCERS: &str = "producers/";
 
-/// The topic that a document is about: `topics/<topic>` or `commits/<consumer>/<topic>`.
+/// The topic that a document is about: `topics/<topic>`, `commits/<consumer>/<topic>`,
+/// `producers/<topic>` or `producers/<topic>/<partition>`. How far a topic is compacted is not
+/// copied: it is found out again.
 pub(crate) fn topic_of(key: &str) -> Option<&str> {
     if let Some(topic) = key.strip_prefix(TOPICS) {
         return Some(topic);
+    }
+    if let Some(topic) = key.strip_prefix(PRODUCERS) {
+        return Some(topic.split_once('/').map_or(topic, |(topic, _partition)| topic));
     }
     key.strip_prefix(COMMITS)?.split_once('/').map(|(_consumer, topic)| topic)
 }
@@ -156,6 +162,9 @@ mod tests {
     fn documents_belong_to_their_topic() {
         assert_eq!(topic_of("topics/t"), Some("t"));
         assert_eq!(topic_of("commits/c/t"), Some("t"));
+        assert_eq!(topic_of("producers/t"), Some("t"));
+        assert_eq!(topic_of("producers/t/7"), Some("t"));
+        assert_eq!(topic_of("compaction/t/7"), None);
         assert_eq!(topic_of("leases/t"), None);
     }
 }

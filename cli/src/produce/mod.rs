@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use msglog::log::partition_of_key;
 use msglog::{
-    AppendOptions, Appended, ErrorKind, Log, Message, MsgLog, Topic, TopicConfig, TopicName,
+    AppendOptions, Appended, CompressionPolicy, ErrorKind, Header, Log, Message, MsgLog, Topic,
+    TopicConfig, TopicName,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -123,8 +124,8 @@ async fn open_topic(log: &Log, args: &Produce) -> Result<Topic, Failure> {
     if let Some(partitions) = args.partitions {
         config = config.with_partitions(partitions);
     }
-    if let Some(codec) = args.compression {
-        config = config.with_compression(codec.into());
+    if let Some(compression) = args.compression {
+        config = config.with_compression(compression);
     }
     if wanted > config.partitions {
         open::check_partition(name, config.partitions, wanted - 1)?;
@@ -143,12 +144,22 @@ fn check_config(args: &Produce, config: &TopicConfig) -> Result<(), Failure> {
     if let Some(wanted) = args.partitions.filter(|wanted| *wanted != config.partitions) {
         return differs("--partitions", &config.partitions.to_string(), &wanted.to_string());
     }
-    if let Some(wanted) = args.compression.map(msglog::Compression::from)
-        && wanted != config.compression
-    {
-        return differs("--compression", config.compression.as_str(), wanted.as_str());
+    if let Some(wanted) = args.compression.filter(|wanted| !is_same(*wanted, config.compression)) {
+        let (is, wanted) = (config.compression.to_string(), wanted.to_string());
+        return differs("--compression", &is, &wanted);
     }
     Ok(())
+}
+
+/// Whether two policies agree in what an option can say.
+fn is_same(wanted: CompressionPolicy, is: CompressionPolicy) -> bool {
+    (wanted.codec, wanted.level) == (is.codec, is.level)
+}
+
+/// The headers that every message gets.
+fn headers(args: &Produce) -> Vec<Header> {
+    let kind = args.content_type.iter().map(|kind| Header::new("content-type", kind.clone()));
+    args.headers.iter().cloned().chain(kind).collect()
 }
 
 /// A run of produce: what is appended, and the thread that waits for the acks.
@@ -156,6 +167,7 @@ fn check_config(args: &Produce, config: &TopicConfig) -> Result<(), Failure> {
 struct Run {
     topic: Topic,
     options: AppendOptions,
+    headers: Vec<Header>,
     keep_partition: bool,
     /// Whose turn it is among messages without a key.
     turn: u32,
@@ -183,7 +195,8 @@ impl Run {
         let mut options = AppendOptions::default();
         options.durability = args.durability;
         options.partition = args.partition;
-        Self { topic, options, keep_partition: args.keep_partition, turn: 0, appends, acks, bar }
+        let (headers, keep_partition) = (headers(args), args.keep_partition);
+        Self { topic, options, headers, keep_partition, turn: 0, appends, acks, bar }
     }
 
     /// Appends batch after batch, until the input ends or a signal comes, which it answers.
@@ -202,7 +215,10 @@ impl Run {
                 batch = batches.recv() => batch,
             };
             let Some(batch) = batch else { return Ok(None) };
-            let batch = batch?;
+            let mut batch = batch?;
+            for message in &mut batch.messages {
+                message.headers.extend_from_slice(&self.headers);
+            }
             let input_bytes = batch.input_bytes;
             tally.bytes += input_bytes;
             for (partition, share) in self.shares(batch)? {
@@ -251,13 +267,16 @@ impl Run {
         let options = self.options.with_partition(partition);
         match self.topic.append_batch_with(&share.messages, options).await {
             Ok(appended) => return self.wait_for(appended).await,
-            Err(error) if error.kind() != ErrorKind::TooLarge => return Err(error.into()),
-            Err(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Invalid) => {}
+            Err(error) => return Err(error.into()),
         }
-        // One of them is too large: those before it are appended, and its line is named.
+        // One of them is too large or breaks a rule: those before it are appended, and its line is named.
         for (message, line) in share.messages.into_iter().zip(share.lines) {
             let appended = self.topic.append_with(message, options).await;
-            let appended = appended.map_err(|error| error.within(format_args!("line {line}")))?;
+            let appended = appended.map_err(|error| match error.kind() {
+                ErrorKind::Invalid => Failure::Input(format!("line {line}: {}", error.context())),
+                _ => error.within(format_args!("line {line}")).into(),
+            })?;
             self.wait_for(appended).await?;
         }
         Ok(())

@@ -135,6 +135,21 @@ fn oversized_message_names_its_line_and_keeps_those_before() {
 }
 
 #[test]
+fn level_and_header_that_cannot_be_are_refused() {
+    let place = Place::new();
+    for (option, why) in [
+        (["--compression", "lzma"], "none of none"),
+        (["--compression", "zstd:99"], "level 99 of zstd is not -7 to 22"),
+        (["--compression", "lz4:1"], "lz4 has no levels"),
+        (["--header", "novalue"], "is not a name"),
+        (["--header", "=x"], "is not a name"),
+    ] {
+        let arguments = [&["lines"][..], &option].concat();
+        finish(place.command("produce", &arguments), b"a\n").fails_with(64, why);
+    }
+}
+
+#[test]
 fn options_that_an_existing_topic_does_not_match_are_refused() {
     let place = Place::new();
     place.produce(&["lines", "--partitions", "2", "--compression", "lz4"], b"a\n");

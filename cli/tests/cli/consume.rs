@@ -61,6 +61,17 @@ fn since_starts_at_the_first_record_of_that_time_or_later() {
 }
 
 #[test]
+fn last_starts_at_the_newest_records_of_each_partition() {
+    let place = Place::new();
+    place.produce(&["lines", "--partitions", "2", "--partition", "0"], b"a\nb\nc\n");
+    place.produce(&["lines", "--partition", "1"], b"d\n");
+    assert_eq!(place.consume(&["lines", "--last", "2"]), b"b\nc\nd\n");
+    assert_eq!(place.consume(&["lines", "--last", "9"]), b"a\nb\nc\nd\n");
+    assert_eq!(place.consume(&["lines", "--last", "0"]), b"");
+    place.run("consume", &["lines", "--last", "1", "--from", "0"]).fails_with(64, "--from");
+}
+
+#[test]
 fn partitions_are_printed_one_after_the_other_or_one_alone() {
     let place = Place::new();
     place.produce(&["lines", "--partitions", "2", "--partition", "1"], b"c\nd\n");

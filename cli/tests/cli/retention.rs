@@ -19,7 +19,7 @@ fn clean_trims_what_retention_no_longer_keeps_and_the_archive_has_it() {
     let nothing = json(&place.run("clean", &["-o", "json"]).success());
     assert_eq!(nothing["trimmed"], serde_json::json!([]));
     let config = place.run("configure", &["lines", "--max-age", "1ms", "-o", "json"]).success();
-    assert_eq!(json(&config)["retention"]["age_ms"], 1);
+    assert_eq!(json(&config)["config"]["retention"]["age_ms"], 1);
     std::thread::sleep(std::time::Duration::from_millis(20));
     let archive = format!("fs://{}", place.path().with_file_name("archive").display());
     let report = place.run("clean", &["--archive", &archive, "-o", "json"]).success();

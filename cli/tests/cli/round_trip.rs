@@ -81,6 +81,42 @@ fn every_compression_gives_the_same_lines() {
 }
 
 #[test]
+fn level_of_a_compression_is_kept_and_used() {
+    let place = Place::new();
+    let words = |n: u64| (0..9).map(move |k| (n * n + k * 7) % 991);
+    let line = |n| format!("{:?}\n", words(n).collect::<Vec<_>>());
+    let input: String = (0..20_000).map(line).collect();
+    let bytes = |topic, compression| {
+        place.produce(&[topic, "--compression", compression], input.as_bytes());
+        let described = place.run("describe", &[topic]).success();
+        let text = String::from_utf8(described.stdout).unwrap();
+        assert!(text.contains(&format!("compression  {compression}\n")), "{text}");
+        let json = place.run("describe", &[topic, "-o", "json"]).success().json();
+        json["partitions"][0]["bytes"].as_u64().unwrap()
+    };
+    let (low, high) = (bytes("low", "gzip:1"), bytes("high", "gzip:9"));
+    assert!(high < low, "{high} at level 9, {low} at level 1");
+}
+
+#[test]
+fn headers_ride_with_every_line() {
+    let place = Place::new();
+    let options = ["lines", "--header", "a=1=2", "--content-type", "text/plain"];
+    place.produce(&options, b"one\ntwo\n");
+    let read = place.consume(&["lines", "--format", "json"]);
+    let lines: Vec<serde_json::Value> = read
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        let headers = line["headers"].to_string();
+        assert!(headers.contains("1=2") && headers.contains("text/plain"), "{headers}");
+    }
+}
+
+#[test]
 fn partitions_keep_the_order_of_each_key() {
     let place = Place::new();
     let input: Vec<u8> =

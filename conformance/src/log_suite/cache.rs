@@ -1,10 +1,11 @@
 //! The batch cache: what is read again is the same, and never what is gone.
 
+use msglog_core::log::{Compaction, Missing};
 use msglog_core::store::ReadLimit;
-use msglog_core::{ErrorKind, Log, Message, MsgLog, Msn, Record, Topic, TopicName};
+use msglog_core::{ErrorKind, Log, Message, MsgLog, Msn, Record, Topic, TopicConfig, TopicName};
 
 use super::{TOPIC, open, open_with};
-use crate::case::cases;
+use crate::case::{Need, cases};
 use crate::cx::check_refused;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
@@ -12,6 +13,7 @@ cases! { "log-cache":
     records_read_again_are_the_same;
     trimmed_records_are_not_served_from_memory;
     deleted_topic_is_not_served_from_memory;
+    compacted_records_are_not_served_from_memory [Need::Replace];
     many_subscriptions_at_the_end_see_every_record_once;
 }
 
@@ -121,6 +123,44 @@ pub async fn many_subscriptions_at_the_end_see_every_record_once(cx: Cx) -> Case
         for tail in &mut tails {
             let next = futures::StreamExt::next(tail).await;
             check(next.transpose()?.as_ref(), "tail", number)?;
+        }
+    }
+    Ok(())
+}
+
+/// What compaction has removed is gone for readers although it was read a moment ago.
+pub async fn compacted_records_are_not_served_from_memory(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let config = TopicConfig::default().with_compaction(Compaction::default());
+    log.create_topic(&TopicName::parse(TOPIC)?, config).await?;
+    let topic = log.topic(TOPIC).await?;
+    for round in 0..10 {
+        let batch = (0..20).map(|n| message("keyed", n % 7).with_header("round", vec![round]));
+        topic.append_batch(batch).await?.ack().await?;
+    }
+    let msns: Vec<Msn> = (0..200).map(Msn::new).collect();
+    for _ in 0..3 {
+        let found = topic.read_many(0, &msns).await?;
+        ensure!(found.iter().all(Result::is_ok), "a record is missing before the compaction");
+    }
+    let done = topic.compact().await?;
+    let Some(done) = done.first() else { return Ok(()) };
+    ensure!(done.records_after < done.records_before, "nothing was compacted: {done:?}");
+    let removed = done.records_before - done.records_after;
+    for _ in 0..3 {
+        let found = topic.read_many(0, &msns).await?;
+        let gone = found.iter().filter(|found| **found == Err(Missing::Removed)).count();
+        ensure_eq!(gone as u64, removed, "records that are gone");
+        for (msn, found) in msns.iter().zip(found) {
+            let alone = topic.record(0, *msn).await?;
+            ensure_eq!(alone, found.ok(), "alone, MSN {msn}");
+            let page = topic.read(0, *msn, ReadLimit::bytes(1)).await?;
+            let first = page.records.first().map(|record| record.msn);
+            ensure!(
+                alone.is_none() || first == Some(*msn),
+                "a page from {msn} begins at {first:?}"
+            );
+            ensure!(alone.is_some() || first != Some(*msn), "a page has the removed MSN {msn}");
         }
     }
     Ok(())

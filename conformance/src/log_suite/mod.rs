@@ -4,12 +4,18 @@ pub mod admission;
 pub mod appends;
 pub mod cache;
 pub mod closing;
+pub mod compaction;
+pub mod constraints;
 pub mod consumers;
 pub mod crash;
 pub mod failures;
 pub mod find;
+pub mod partitions;
+pub mod producers;
 pub mod reads;
 pub mod retention;
+pub mod select;
+pub mod sinks;
 pub mod tails;
 pub mod topics;
 pub mod typed;
@@ -23,15 +29,21 @@ use crate::{Case, CaseResult, Cx, ensure, ensure_eq};
 /// Every group of the suite, in the order of reports.
 pub const GROUPS: &[&[Case]] = &[
     appends::CASES,
+    sinks::CASES,
     reads::CASES,
     find::CASES,
+    select::CASES,
     cache::CASES,
     tails::CASES,
+    partitions::CASES,
     consumers::CASES,
     retention::CASES,
     admission::CASES,
     topics::CASES,
+    compaction::CASES,
+    producers::CASES,
     typed::CASES,
+    constraints::CASES,
     closing::CASES,
     crash::CASES,
     failures::CASES,

@@ -1,12 +1,14 @@
 //! Topics: created once, kept with their configuration, partitioned by key, deleted whole.
 
-use msglog_core::batch::TimestampKind;
+use std::time::Duration;
+
+use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
 use msglog_core::store::Survives;
 use msglog_core::{
     AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, Timestamp, TopicConfig, TopicName, log,
 };
 
-use super::{TOPIC, append_each, open, open_with, read_all, reopen};
+use super::{TOPIC, append_each, check_messages, message, open, open_with, read_all, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
@@ -22,6 +24,8 @@ cases! { "log-topic":
     deleted_topic_is_gone_and_can_be_created_anew;
     topic_keeps_its_configuration_after_reopen [REOPENS];
     configuration_changes_live_and_stays [REOPENS];
+    compression_and_batching_change_live_and_stay [REOPENS];
+    compression_that_cannot_be_changes_nothing;
     topic_grows_and_never_shrinks [REOPENS];
     concurrent_configurations_all_count;
     configuration_that_cannot_be_changes_nothing;
@@ -152,6 +156,66 @@ pub async fn configuration_changes_live_and_stays(cx: Cx) -> CaseResult {
     drop(topic);
     let log = reopen(&cx, log).await?;
     ensure_eq!(log.topic(TOPIC).await?.config().as_ref(), &changed, "after reopen");
+    Ok(())
+}
+
+/// Compression and batching hold for the next append, never change what is read, and are there
+/// after reopening.
+pub async fn compression_and_batching_change_live_and_stay(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    append_each(&topic, 0..5).await?;
+    let codecs = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    let mut policies: Vec<CompressionPolicy> =
+        codecs.into_iter().filter(|codec| codec.is_built_in()).map(Into::into).collect();
+    policies.push(CompressionPolicy::from(Compression::None).with_bytes_min(100));
+    let mut next = 5;
+    for policy in policies {
+        log.configure(TOPIC, |config| {
+            config.compression = policy;
+            config.linger = Some(Duration::from_micros(100));
+            config.batch_bytes_max = Some(500);
+        })
+        .await?;
+        let batch: Vec<_> = (next..next + 50).map(message).collect();
+        let appended = topic.append_batch(batch).await?.ack().await?;
+        ensure_eq!(appended, Msn::new(next), "MSN of a batch with {policy}");
+        append_each(&topic, next + 50..next + 60).await?;
+        // Also in its own way, whatever the topic's is.
+        let own = AppendOptions::default().with_compression(Compression::None);
+        topic.append_with(message(next + 60), own).await?.ack().await?;
+        next += 61;
+    }
+    let config = topic.config();
+    drop(topic);
+    let log = reopen(&cx, log).await?;
+    let topic = log.topic(TOPIC).await?;
+    ensure_eq!(topic.config(), config, "configuration after reopen");
+    let records = read_all(&topic, 0, Msn::ZERO).await?;
+    ensure_eq!(records.len() as u64, next, "records");
+    check_messages(&records, 0, "whatever the compression was")
+}
+
+/// A level that the codec lacks, and batching beyond the limits, are refused and change nothing.
+pub async fn compression_that_cannot_be_changes_nothing(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    let wrong = CompressionPolicy::from(Compression::None).with_level(1);
+    let configured = log.configure(TOPIC, |config| config.compression = wrong).await;
+    check_refused(configured, ErrorKind::Invalid, "a level of no codec")?;
+    let long = Duration::from_secs(61);
+    let configured = log.configure(TOPIC, |config| config.linger = Some(long)).await;
+    check_refused(configured, ErrorKind::Invalid, "a linger of more than a minute")?;
+    let configured = log.configure(TOPIC, |config| config.batch_bytes_max = Some(0)).await;
+    check_refused(configured, ErrorKind::Invalid, "batches of no bytes")?;
+    let own = AppendOptions::default().with_compression(wrong);
+    check_refused(topic.append_with("x", own).await, ErrorKind::Invalid, "append so")?;
+    ensure_eq!(
+        log.describe(&TOPIC.parse()?).await?.config,
+        TopicConfig::default(),
+        "configuration"
+    );
+    ensure_eq!(topic.append("x").await?.msn(), Msn::ZERO, "MSN after all that was refused");
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Other processes: the test executable starts itself again as a writer that is killed or traced.
 
 mod serve;
+pub(crate) mod start;
 pub mod trace;
+pub(crate) mod waiting;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use msglog_core::Msn;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use self::serve::serve_if_asked;
 pub(crate) use self::serve::{count_in, large_bytes};
+use self::start::Start;
 use crate::{CaseResult, Cx, Failure};
 
 /// The variable by which the executable learns that it is a child with a job.
@@ -22,16 +24,8 @@ pub(crate) const ORDER_VARIABLE: &str = "MSGLOG_CONFORMANCE_ORDER";
 /// How long a child may stay silent.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Held for writing while a process is started.
-///
-/// Between fork and exec a child shares every open file, and with it the lock of a store that is
-/// closed in that moment.
-static SPAWNING: RwLock<()> = RwLock::new(());
-
-/// Waits until no child shares the files of a store that was closed before the call.
-pub(crate) fn wait_for_spawning() {
-    drop(SPAWNING.read().unwrap_or_else(PoisonError::into_inner));
-}
+/// What a child says first, so that it is known to run.
+pub(crate) const HERE: &str = "here";
 
 /// What a child process does; it says on its standard output how far it is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -48,13 +42,21 @@ pub enum Job {
     },
     /// Appends to a log at `Sync`, saying `A <MSN>` for each ack.
     AppendToLog,
+    /// Appends keyed messages to a log at `Sync`, saying `A <MSN>` for each ack, and compacts it.
+    CompactLog,
+    /// Appends to a log as an idempotent producer, some messages again, saying `A <MSN>`.
+    ProduceToLog,
     /// Like `Append`, with large batches among the small, and trims in between, saying
     /// `T <first MSN>`.
     AppendAndTrim,
     /// Saves a document again and again, saying `D <count>` after each.
     Save,
-    /// Appends, syncs and saves a few marked things, saying `S <round>` and `D <round>` after each.
+    /// Appends, syncs and saves a few marked things, saying `S <round>` and `D <round>` after each;
+    /// trims and discards, saying `R <round>` before and `T <round>` after a trim, `K <round>` and
+    /// `X <round>` with a discard; appends once more, closes, and says `C 0`.
     Audit,
+    /// Appends and syncs, saying as JSON who waited meanwhile.
+    Wait,
     /// Runs a case and says its outcome as JSON.
     Case {
         /// `group/name`.
@@ -76,6 +78,7 @@ pub(crate) struct Order {
 pub struct Child {
     process: std::process::Child,
     lines: UnboundedReceiver<String>,
+    has_spoken: bool,
 }
 
 impl Child {
@@ -91,32 +94,41 @@ impl Child {
         let order = serde_json::to_string(order)
             .map_err(|cause| Failure::new(format!("the order cannot be written: {cause}")))?;
         command.env(ORDER_VARIABLE, order).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = {
-            let _spawning = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
-            command.spawn()?
-        };
+        let start = Start::begin();
+        let mut process = command.spawn()?;
         let (sender, lines) = unbounded_channel();
         if let Some(stdout) = process.stdout.take() {
             // Ends with the child, whose end of the pipe it reads.
             std::thread::spawn(move || {
+                let mut start = Some(start);
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if start.take().is_some() && line == HERE {
+                        continue;
+                    }
                     if sender.send(line).is_err() {
                         return;
                     }
                 }
             });
         }
-        Ok(Self { process, lines })
+        Ok(Self { process, lines, has_spoken: false })
     }
 
     /// The next line that the child says.
     pub async fn line(&mut self) -> CaseResult<String> {
-        match tokio::time::timeout(SILENCE_MAX, self.lines.recv()).await {
+        let line = tokio::time::timeout(SILENCE_MAX, self.lines.recv()).await;
+        self.has_spoken |= matches!(line, Ok(Some(_)));
+        match line {
             Ok(Some(line)) if line.starts_with("failed: ") => Err(Failure::new(line)),
             Ok(Some(line)) => Ok(line),
             Ok(None) => Err(Failure::new("the child process ended early")),
             Err(_) => Err(Failure::new("the child process says nothing")),
         }
+    }
+
+    /// Whether it has said a line that was listened to.
+    pub(crate) fn has_said_anything(&self) -> bool {
+        self.has_spoken
     }
 
     /// The last line that the child says before it ends; `None` when it says nothing.

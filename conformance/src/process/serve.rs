@@ -9,11 +9,14 @@ use bytes::Bytes;
 use msglog_core::store::{Access, Capabilities, Expected, MessageStore, PartitionStore};
 use msglog_core::{ErrorKind, Log, Message, Msn};
 
-use super::{Job, ORDER_VARIABLE, Order};
+use super::{HERE, Job, ORDER_VARIABLE, Order};
 use crate::backend::{Backend, Instance};
 use crate::cx::{PARTITION, create, key};
+use crate::log_suite::compaction::compact_for_ever;
 use crate::log_suite::crash::append_for_ever;
-use crate::process::trace::{AUDIT_ROUNDS, marker};
+use crate::log_suite::producers::produce_for_ever;
+use crate::process::trace::{AUDIT_CHANGES, AUDIT_END, AUDIT_ROUNDS, marker};
+use crate::process::waiting::wait;
 use crate::sample::{Samples, batch_of};
 use crate::{CaseResult, Failure, Suite};
 
@@ -23,6 +26,8 @@ use crate::{CaseResult, Failure, Suite};
 /// [`main!`](crate::main), need this for the cases that start other processes.
 pub fn serve_if_asked(find: impl FnOnce(&str) -> Option<Arc<dyn Backend>>) -> Option<ExitCode> {
     let order = std::env::var(ORDER_VARIABLE).ok()?;
+    // Nobody can be told when nobody listens; the job says that again.
+    let _ = say(HERE);
     Some(match serve(&order, find) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -40,8 +45,12 @@ fn serve(order: &str, find: impl FnOnce(&str) -> Option<Arc<dyn Backend>>) -> Ca
     if let Job::Case { id } = &order.job {
         return run_case(backend, id, order.seed);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(work(backend, &order))
+    let mut builder = match order.job {
+        // Whoever blocks its only thread is seen.
+        Job::Wait => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()?.block_on(work(backend, &order))
 }
 
 fn run_case(backend: Arc<dyn Backend>, id: &str, seed: u64) -> CaseResult {
@@ -66,8 +75,14 @@ async fn work(backend: Arc<dyn Backend>, order: &Order) -> CaseResult {
         }
         Job::AppendAndTrim => append_and_trim(&store, samples).await,
         Job::AppendToLog => append_for_ever(Log::builder().open(store).await?, say).await,
+        Job::CompactLog => {
+            let log = Log::builder().compaction_interval(Duration::ZERO).open(store).await?;
+            compact_for_ever(log, say).await
+        }
+        Job::ProduceToLog => produce_for_ever(Log::builder().open(store).await?, say).await,
         Job::Save => save(&store).await,
         Job::Audit => audit(&store, order.seed).await,
+        Job::Wait => wait(&store, samples).await,
         Job::OpenForWriting | Job::Case { .. } => Ok(()),
     }
 }
@@ -163,12 +178,36 @@ async fn audit(store: &Arc<dyn MessageStore>, seed: u64) -> CaseResult {
         store.save(&key("audit")?, value, Expected::Any).await?;
         say(&format!("D {round}"))?;
     }
+    for round in 0..AUDIT_CHANGES {
+        audit_changes(store, &there, round).await?;
+    }
+    let payload = marker(seed, "close", 0).repeat(8);
+    there.append(vec![batch_of(there.bounds().next_msn, &[Message::new(payload)])?]).await?;
     store.close().await?;
-    Ok(())
+    say(AUDIT_END)
+}
+
+/// Trims all there is, and discards a document, with a line before each so that it is told apart.
+async fn audit_changes(
+    store: &Arc<dyn MessageStore>,
+    there: &Arc<dyn PartitionStore>,
+    round: u64,
+) -> CaseResult {
+    let batch = batch_of(there.bounds().next_msn, &[Message::new("to be trimmed")])?;
+    there.append(vec![batch]).await?;
+    there.sync().await?;
+    let name = key("discarded")?;
+    store.save(&name, "to be discarded".into(), Expected::Any).await?;
+    say(&format!("R {round}"))?;
+    there.trim(there.bounds().next_msn).await?;
+    say(&format!("T {round}"))?;
+    say(&format!("K {round}"))?;
+    store.discard(&name, Expected::Any).await?;
+    say(&format!("X {round}"))
 }
 
 /// One line on standard output, in one write; an error when nobody listens any more.
-fn say(line: &str) -> CaseResult {
+pub(super) fn say(line: &str) -> CaseResult {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{line}\n").as_bytes())?;
     out.flush()?;

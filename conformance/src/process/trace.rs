@@ -4,6 +4,8 @@
 //! the C library. An ack is earned when some write that holds the marked payload was followed by a
 //! completed fsync, fdatasync or the like of the same file before the child said so.
 
+mod changes;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -12,9 +14,14 @@ use crate::{CaseResult, Cx, Failure};
 
 /// How many batches and documents the child writes.
 pub(crate) const AUDIT_ROUNDS: u64 = 8;
+/// How often the child trims and discards.
+pub(crate) const AUDIT_CHANGES: u64 = 2;
+/// What the child says last.
+pub(crate) const AUDIT_END: &str = "C 0";
 
 const CALLS: &str = "trace=write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync,syncfs,\
                      sync_file_range,msync,open,openat,creat,rename,renameat,renameat2,\
+                     link,linkat,unlink,unlinkat,rmdir,ftruncate,fallocate,\
                      io_uring_enter";
 
 /// The text that marks the payload of a round, so that it is found again in what was written.
@@ -42,7 +49,7 @@ pub async fn audited(cx: &Cx) -> CaseResult<Trace> {
     let mut child = Child::spawn(command, &order)
         .map_err(|failure| Failure::unavailable(format!("{why_not}: {}", failure.message())))?;
     let mut last = String::new();
-    for _ in 0..AUDIT_ROUNDS * 2 {
+    while last != AUDIT_END {
         match child.line().await {
             Ok(line) => last = line,
             Err(failure) if last.is_empty() && std::fs::metadata(output.path())?.len() == 0 => {
@@ -190,16 +197,22 @@ impl Trace {
 
     fn is_synced(&self, write: &Call, said: &Call) -> bool {
         let Some(path) = write.path() else { return false };
+        let synced = |call: &Call| {
+            !call.failed && call.syncs(path) && call.began > write.ended && call.ended < said.began
+        };
+        self.syncs_itself(write) || self.calls.iter().any(synced)
+    }
+
+    /// Whether a write returns only when it is synced.
+    fn syncs_itself(&self, write: &Call) -> bool {
+        let Some(path) = write.path() else { return false };
         let flagged = write.arguments.contains("RWF_DSYNC") || write.arguments.contains("RWF_SYNC");
         let opened_to_sync = self.calls.iter().any(|call| {
             call.name.starts_with("open")
                 && call.arguments.contains(path)
                 && (call.arguments.contains("O_DSYNC") || call.arguments.contains("O_SYNC"))
         });
-        let synced = |call: &Call| {
-            !call.failed && call.syncs(path) && call.began > write.ended && call.ended < said.began
-        };
-        flagged || opened_to_sync || self.calls.iter().any(synced)
+        flagged || opened_to_sync
     }
 }
 

@@ -88,7 +88,11 @@ pub async fn unclaimed_survival_is_true(cx: Cx) -> CaseResult {
     drop(opened);
     let store = cx.open().await?;
     let there = store.partitions().await?.len();
-    ensure_eq!(there, 0, "partitions after reopen, though nothing is claimed to survive");
+    ensure!(
+        there == 0,
+        "{there} partitions are there after close and reopen, though nothing is claimed to \
+         survive: claim `sync_survives` = `Process` or more"
+    );
     Ok(())
 }
 
@@ -97,7 +101,11 @@ pub async fn unclaimed_readers_see_nothing(cx: Cx) -> CaseResult {
     let opened = filled(&cx).await?;
     if let Ok(reader) = cx.place().open(Access::Read).await {
         let seen = reader.partitions().await.unwrap_or_default();
-        ensure_eq!(seen, Vec::new(), "partitions seen by a reader, though none are claimed");
+        ensure!(
+            seen.is_empty(),
+            "{seen:?} are seen by a reader beside the writer: claim `shared_readers`, or refuse \
+             `Access::Read` beside a writer with `Locked`"
+        );
     }
     check_unchanged(&cx, &opened).await
 }

@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use msglog_core::Msn;
-use msglog_core::store::{OpenOptions, PartitionStore};
+use msglog_core::store::{MessageStore, OpenOptions, PartitionStore, Survives};
+use msglog_core::{ErrorKind, Msn};
 
-use crate::case::cases;
-use crate::cx::{PARTITION, append_each, create, partition, read_all};
+use crate::case::{MULTI, Need, cases};
+use crate::cx::{PARTITION, append_each, check_refused, create, existing, partition, read_all};
+use crate::process::waiting::{Waiting, check_no_wait};
 use crate::sample::{check_prefix, check_same};
+use crate::store_suite::lifecycle::check_no_file_open;
 use crate::{CaseResult, Cx, Failure, ensure, ensure_eq};
+
+const POWER: Need = Need::SyncSurvives(Survives::Power);
 
 cases! { "concurrency":
     readers_beside_appends_see_whole_prefixes;
@@ -21,6 +25,11 @@ cases! { "concurrency":
     syncs_in_flight_all_hold;
     tasks_opening_one_partition_get_one_sequence;
     reads_do_not_wait_for_each_other;
+    open_beside_close_leaves_nothing_half { seconds_max: 60 };
+    bounds_do_not_wait_for_the_device
+        [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 120 };
+    calls_do_not_block_their_thread
+        [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 120 };
 }
 
 /// Runs a task of the case, and hands on its failure.
@@ -183,4 +192,80 @@ pub async fn reads_do_not_wait_for_each_other(cx: Cx) -> CaseResult {
         begun.await?;
     }
     Ok(())
+}
+
+/// How many partitions are opened beside one close.
+const OPENED_BESIDE: usize = 6;
+
+/// Beside `close`, an open answers a partition or `Closed`; neither keeps a file open or leaves
+/// half a partition.
+pub async fn open_beside_close_leaves_nothing_half(cx: Cx) -> CaseResult {
+    for round in 0..12 {
+        let store = cx.open().await?;
+        create(&store, &format!("before-{round}")).await?;
+        let opened = open_beside_close(&store, round).await?;
+        for there in &opened {
+            let batch = cx.samples().next(there.bounds().next_msn)?;
+            let answer = there.append(vec![batch]).await;
+            check_refused(answer, ErrorKind::Closed, "append to what was opened beside close")?;
+        }
+        // Handles of a closed store live on, and hold nothing.
+        check_no_file_open(&cx).await?;
+        drop((opened, store));
+        if cx.capabilities().sync_survives >= Survives::Process {
+            check_all_are_whole(&cx).await.map_err(|failure| failure.during("after reopen"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes the store while tasks create partitions on it; answers what they got.
+async fn open_beside_close(
+    store: &Arc<dyn MessageStore>,
+    round: usize,
+) -> CaseResult<Vec<Arc<dyn PartitionStore>>> {
+    let mut opening = Vec::new();
+    for number in 0..OPENED_BESIDE {
+        let (store, id) = (Arc::clone(store), partition(&format!("beside-{round}-{number}"))?);
+        opening.push(tokio::spawn(async move { store.open(&id, OpenOptions::or_create()).await }));
+    }
+    for _ in 0..round % 4 {
+        tokio::task::yield_now().await;
+    }
+    store.close().await.map_err(|error| crate::cx::during("close beside opens", error))?;
+    let mut opened = Vec::new();
+    for task in opening {
+        let answer = task.await;
+        match answer.map_err(|cause| Failure::new(format!("an open ended: {cause}")))? {
+            Ok(there) => opened.push(there),
+            Err(error) if error.kind() == ErrorKind::Closed => {}
+            Err(error) => return Err(crate::cx::during("open beside close", error)),
+        }
+    }
+    Ok(opened)
+}
+
+/// Every partition there is can be opened, is empty, and takes a batch.
+async fn check_all_are_whole(cx: &Cx) -> CaseResult {
+    let store = cx.open().await?;
+    for id in store.partitions().await? {
+        let there = existing(&store, &id.to_string()).await?;
+        ensure_eq!(there.bounds().next_msn, Msn::ZERO, "next_msn of {id}");
+        let batches = cx.samples().run(Msn::ZERO, 1)?;
+        append_each(&there, &batches).await?;
+        check_same(&read_all(&there, Msn::ZERO).await?, &batches, "a batch of each")?;
+        store.remove(&id).await?;
+    }
+    store.close().await?;
+    Ok(())
+}
+
+/// On a slow device `bounds` answers at once, while a write or a sync is under way.
+pub async fn bounds_do_not_wait_for_the_device(cx: Cx) -> CaseResult {
+    check_no_wait(&cx, Waiting::Bounds).await
+}
+
+/// On a slow device `append` and `sync` leave the thread that polls them to other tasks.
+pub async fn calls_do_not_block_their_thread(cx: Cx) -> CaseResult {
+    check_no_wait(&cx, Waiting::Task).await
 }

@@ -308,20 +308,20 @@ pub async fn discards_survive_drop_and_reopen(cx: Cx) -> CaseResult {
     Ok(())
 }
 
-/// A version from before reopen is never that of a state saved after it.
+/// A version from before a reopen is never that of a state saved after it, however often that is.
 pub async fn versions_do_not_come_back_after_reopen(cx: Cx) -> CaseResult {
-    let store = cx.open().await?;
     let name = key("commits/a")?;
-    let mut seen = vec![store.save(&name, "one".into(), Expected::Any).await?];
-    seen.push(store.save(&name, "two".into(), Expected::Any).await?);
-    store.discard(&name, Expected::Any).await?;
-    store.close().await?;
-    drop(store);
-    let store = cx.open().await?;
-    for round in 0..3 {
-        let version = store.save(&name, "again".into(), Expected::Any).await?;
-        ensure!(!seen.contains(&version), "save {round} after reopen answered an old version");
-        seen.push(version);
+    let mut seen = Vec::new();
+    for opening in 1..=4 {
+        let store = cx.open().await?;
+        for round in 0..3 {
+            let version = store.save(&name, "again".into(), Expected::Any).await?;
+            let old = seen.contains(&version);
+            ensure!(!old, "save {round} of opening {opening} answered an old version");
+            seen.push(version);
+        }
+        store.discard(&name, Expected::Any).await?;
+        store.close().await?;
     }
     Ok(())
 }

@@ -357,7 +357,7 @@ async fn use_a_little(cx: &Cx, opened: &crate::cx::Opened) -> CaseResult {
     Ok(())
 }
 
-async fn check_no_file_open(cx: &Cx) -> CaseResult {
+pub(crate) async fn check_no_file_open(cx: &Cx) -> CaseResult {
     let Some(folder) = cx.place().folder() else { return Ok(()) };
     let mut open = Vec::new();
     for _ in 0..100 {

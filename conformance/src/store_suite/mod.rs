@@ -5,6 +5,7 @@ pub mod cancellation;
 pub mod capabilities;
 pub mod concurrency;
 pub mod crash;
+mod damage;
 pub mod documents;
 pub mod lifecycle;
 pub mod limits;

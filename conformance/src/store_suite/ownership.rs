@@ -10,7 +10,7 @@ use msglog_core::{ErrorKind, Msn};
 
 use crate::case::{MULTI, Need, cases};
 use crate::cx::{
-    PARTITION, append_each, check_refused, create, existing, key, partition, read_all,
+    PARTITION, append_each, check_refused, create, during, existing, key, partition, read_all,
 };
 use crate::process::{Child, Job};
 use crate::sample::{check_prefix, check_same};
@@ -118,8 +118,19 @@ pub async fn takeover_sees_what_was_synced(cx: Cx) -> CaseResult {
 pub async fn private_places_do_not_mix(cx: Cx) -> CaseResult {
     let opened = cx.open_partition().await?;
     opened.append_each(&cx.samples().run(Msn::ZERO, 3)?).await?;
-    let other = cx.open().await?;
-    ensure_eq!(other.partitions().await?, Vec::new(), "partitions of the second store");
+    let other = match cx.place().open(Access::Write).await {
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            let what = "a second store on one place is locked out: claim `ownership` = `Exclusive`";
+            return Err(Failure::new(what));
+        }
+        other => other.map_err(|error| during("open a second store on one place", error))?,
+    };
+    let seen = other.partitions().await?;
+    ensure!(
+        seen.is_empty(),
+        "a second store on one place sees {seen:?} of the first: claim `ownership` = `Exclusive` \
+         and answer `Locked`, or claim `Takeover`"
+    );
     Ok(())
 }
 

@@ -1,17 +1,18 @@
 //! The power goes, or the device damages bytes: what was synced stays, and nothing false is served.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use msglog_core::store::{Access, Expected, OpenOptions, PartitionStore, Survives};
+use msglog_core::store::{Expected, Survives};
 use msglog_core::{Msn, RecordBatch};
 
 use crate::case::{MULTI, NEXT_LEVEL, Need, cases};
-use crate::cx::{PARTITION, during, existing, key, partition, read_all};
-use crate::process::trace::{AUDIT_ROUNDS, audited, marker};
-use crate::sample::{Dice, check_prefix, check_same, same};
+use crate::cx::{PARTITION, during, existing, key, read_all};
+use crate::process::trace::{AUDIT_CHANGES, AUDIT_ROUNDS, audited, marker};
+use crate::sample::{Dice, check_prefix, check_same};
 use crate::snapshot::Snapshot;
-use crate::{CaseResult, Cx, Failure, ensure};
+pub use crate::store_suite::damage::{
+    flipped_bytes_lose_nothing_silently, flipped_bytes_serve_nothing_false,
+    torn_tail_serves_nothing_false,
+};
+use crate::{CaseResult, Cx, ensure};
 
 const POWER: Need = Need::SyncSurvives(Survives::Power);
 const ON_DISK: Need = Need::SyncSurvives(Survives::Os);
@@ -20,6 +21,12 @@ cases! { "power":
     sync_reaches_the_device
         [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 60 };
     save_reaches_the_device
+        [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 60 };
+    close_reaches_the_device
+        [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 60 };
+    trim_reaches_the_device
+        [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 60 };
+    discard_reaches_the_device
         [POWER, Need::Folder, Need::Address] { runtimes: MULTI, seconds_max: 60 };
     folder_of_a_new_file_is_synced
         [POWER, Need::Folder, Need::Address]
@@ -48,6 +55,30 @@ pub async fn save_reaches_the_device(cx: Cx) -> CaseResult {
     let trace = audited(&cx).await?;
     for round in 0..AUDIT_ROUNDS {
         trace.check_earned(&marker(cx.seed(), "document", round), &format!("D {round}"))?;
+    }
+    Ok(())
+}
+
+/// Before `close` returns, the file that holds what was appended last was synced after that.
+pub async fn close_reaches_the_device(cx: Cx) -> CaseResult {
+    let trace = audited(&cx).await?;
+    trace.check_earned(&marker(cx.seed(), "close", 0), "C 0")
+}
+
+/// Before `trim` returns, what it changed was synced: bytes in their file, names in their folder.
+pub async fn trim_reaches_the_device(cx: Cx) -> CaseResult {
+    let trace = audited(&cx).await?;
+    for round in 0..AUDIT_CHANGES {
+        trace.check_changed(&cx, &format!("R {round}"), &format!("T {round}"))?;
+    }
+    Ok(())
+}
+
+/// Before `discard` returns, what it changed was synced: bytes in their file, names in their folder.
+pub async fn discard_reaches_the_device(cx: Cx) -> CaseResult {
+    let trace = audited(&cx).await?;
+    for round in 0..AUDIT_CHANGES {
+        trace.check_changed(&cx, &format!("K {round}"), &format!("X {round}"))?;
     }
     Ok(())
 }
@@ -127,149 +158,4 @@ pub async fn power_cut_keeps_what_was_synced(cx: Cx) -> CaseResult {
         ensure!(kept, "{what}: document {saved:?}, saved was {round}");
     }
     Ok(())
-}
-
-/// A place with some batches, closed, and what its files hold.
-async fn filled(cx: &Cx) -> CaseResult<(Vec<RecordBatch>, Snapshot)> {
-    let Some(folder) = cx.place().folder() else { return Err(Failure::new("no folder")) };
-    let opened = cx.open_partition().await?;
-    let batches = cx.samples().run(Msn::ZERO, 20)?;
-    for batch in &batches {
-        opened.append_each(std::slice::from_ref(batch)).await?;
-        opened.partition.sync().await?;
-    }
-    drop(opened);
-    cx.open_once_free().await?.close().await?;
-    Ok((batches, Snapshot::of(&folder)?))
-}
-
-/// Opens a damaged place: it may be refused, but what it serves must be what was appended.
-///
-/// Answers where what is served ends, if it came to that.
-async fn check_damaged(cx: &Cx, batches: &[RecordBatch], what: &str) -> CaseResult<Option<Msn>> {
-    let Ok(store) = cx.place().open(Access::Write).await else { return Ok(None) };
-    let mut end = None;
-    if let Ok(there) = store.open(&partition(PARTITION)?, OpenOptions::existing()).await {
-        end = check_served(&there, batches, what).await?;
-    }
-    // Closing what is damaged may fail; the next case of damage shows whether the place is free.
-    let _ = store.close().await;
-    Ok(end)
-}
-
-/// Reads all there is; answers where it ends, or `None` when a read said that it is damaged.
-async fn check_served(
-    there: &Arc<dyn PartitionStore>,
-    batches: &[RecordBatch],
-    what: &str,
-) -> CaseResult<Option<Msn>> {
-    let mut next = there.bounds().first_msn;
-    loop {
-        let Ok(page) = there.read(next, msglog_core::store::ReadLimit::bytes(1)).await else {
-            return Ok(None);
-        };
-        let Some(batch) = page.first() else {
-            // What is lost at the end may be named too.
-            let holes = there.holes();
-            let named = holes.iter().filter(|hole| hole.start <= next).map(|hole| hole.end).max();
-            return Ok(Some(named.unwrap_or(next).max(next)));
-        };
-        let base = batch.base_msn();
-        let original = batches.iter().find(|original| original.base_msn() == base);
-        let Some(original) = original else {
-            return Err(Failure::new(format!("{what}: a batch at {base} that nobody appended")));
-        };
-        ensure!(same(batch, original), "{what}: batch {base} is served with other bytes");
-        // Damage may be found only by the read that passes over it.
-        let holes = there.holes();
-        for missing in next.get()..base.get() {
-            let missing = Msn::new(missing);
-            let named = holes.iter().any(|hole| hole.contains(&missing));
-            ensure!(named, "{what}: MSN {missing} is missing, and no hole names it");
-        }
-        next = batch.next_msn();
-    }
-}
-
-/// Cut or overwritten at its end, no file makes the store serve what was not appended.
-pub async fn torn_tail_serves_nothing_false(cx: Cx) -> CaseResult {
-    let (batches, whole) = filled(&cx).await?;
-    let Some(folder) = cx.place().folder() else { return Ok(()) };
-    for file in whole.files() {
-        let end = whole.end_of_data(&file);
-        for back in [1, 2, 9, 61, 130, 400, 900, 2_000] {
-            let Some(at) = end.checked_sub(back) else { continue };
-            let name = file.display();
-            for (what, damaged) in [
-                ("cut", whole.cut(&file, at)),
-                ("flipped", whole.flipped(&file, at)),
-                ("zeroed", whole.zeroed(&file, at)),
-            ] {
-                damaged.restore(&folder)?;
-                check_damaged(&cx, &batches, &format!("{name} {what} {back} bytes from its end"))
-                    .await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Where bytes are flipped: in what no checksum of the batches covers, and anywhere.
-fn places_to_flip(
-    batches: &[RecordBatch],
-    whole: &Snapshot,
-    dice: &mut Dice,
-) -> Vec<(PathBuf, u64)> {
-    let mut places = Vec::new();
-    for batch in batches {
-        // The prefix lies before the rest: 8 bytes of base MSN, 4 of length, 4 of leader epoch.
-        if let Some((file, rest)) = whole.position(batch.rest()) {
-            places.push((file.clone(), rest.saturating_sub(16 - dice.below(8))));
-            places.push((file, rest.saturating_sub(8 - dice.below(4))));
-        }
-    }
-    let files = whole.files();
-    for _ in 0..120 {
-        if let Some(file) = files.get(dice.index(files.len())) {
-            places.push((file.clone(), dice.below(whole.end_of_data(file))));
-        }
-    }
-    places.retain(|(file, at)| *at < whole.end_of_data(file));
-    places
-}
-
-/// Flips one byte after the other, and opens the place with each.
-async fn with_flipped_bytes(
-    cx: &Cx,
-    mut check: impl FnMut(&[RecordBatch], Option<Msn>, &str) -> CaseResult,
-) -> CaseResult {
-    let (batches, whole) = filled(cx).await?;
-    let Some(folder) = cx.place().folder() else { return Ok(()) };
-    let mut dice = Dice::new(cx.seed());
-    for (file, at) in places_to_flip(&batches, &whole, &mut dice) {
-        let end = whole.end_of_data(&file);
-        whole.flipped(&file, at).restore(&folder)?;
-        let what = format!("{} flipped at {at} of {end}", file.display());
-        let served = check_damaged(cx, &batches, &what).await?;
-        check(&batches, served, &what)?;
-    }
-    Ok(())
-}
-
-/// With any byte flipped, what is served is what was appended, and a gap in it is named.
-pub async fn flipped_bytes_serve_nothing_false(cx: Cx) -> CaseResult {
-    with_flipped_bytes(&cx, |_, _, _| Ok(())).await
-}
-
-/// With any byte flipped, synced batches are there, named as a hole, or refused as damaged.
-///
-/// Damage to the last two batches cannot be told from a torn write, and may cut them off.
-pub async fn flipped_bytes_lose_nothing_silently(cx: Cx) -> CaseResult {
-    with_flipped_bytes(&cx, |batches, served, what| {
-        let sure = batches.iter().rev().nth(2).map_or(Msn::ZERO, RecordBatch::next_msn);
-        let end = served.unwrap_or(Msn::MAX);
-        ensure!(end >= sure, "{what}: all from MSN {end} on is lost in silence");
-        Ok(())
-    })
-    .await
 }

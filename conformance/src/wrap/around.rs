@@ -205,4 +205,8 @@ impl<A: Around> PartitionStore for WrappedPartition<A> {
     async fn replace(&self, range: Range<Msn>, batches: Vec<RecordBatch>) -> Result<()> {
         self.call(Call::Replace, self.inner.replace(range, batches)).await
     }
+
+    fn unit_end(&self, from: Msn) -> Option<Msn> {
+        self.inner.unit_end(from)
+    }
 }

@@ -115,6 +115,57 @@ impl Around for Counters {
 mod tests {
     use super::*;
 
+    /// Writes down the spans and the levels of the events in them.
+    #[derive(Clone, Debug, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Heard {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+            let text = format!("{} {}", span.metadata().name(), span.values());
+            self.0.lock().unwrap().push(text);
+            span::Id::from_u64(1)
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.0.lock().unwrap().push(event.metadata().level().to_string());
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn each_call_is_a_span_with_an_event_that_says_how_it_ended() {
+        let (counters, heard) = (Counters::new(), Heard::default());
+        let name: msglog_core::TopicPartition = "orders-0".parse().unwrap();
+        let at = At { call: Call::Append, partition: Some(&name) };
+        let lost = msglog_core::Error::new(msglog_core::ErrorKind::Unavailable, "lost");
+        tracing::subscriber::with_default(heard.clone(), || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                counters.around(at, Box::pin(async { Ok(()) })).await.unwrap();
+                let failing = counters.around::<()>(at, Box::pin(async { Err(lost) }));
+                failing.await.unwrap_err();
+            });
+        });
+        let heard = heard.0.lock().unwrap().clone();
+        let [one, done, two, failed] = heard.as_slice() else { panic!("{heard:?}") };
+        for span in [one, two] {
+            let is_whole = span.starts_with("store") && span.contains("append");
+            assert!(is_whole && span.contains("orders-0"), "{span}");
+        }
+        assert_eq!((done.as_str(), failed.as_str()), ("DEBUG", "WARN"));
+        let stats = counters.of(Call::Append);
+        assert_eq!((stats.calls, stats.failures), (2, 1));
+        assert_eq!(counters.of(Call::Sync), CallStats::default());
+    }
+
     #[test]
     fn quantile_is_an_upper_bound_within_a_factor_of_two() {
         let mut stats = CallStats::default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BufMut, Bytes};
 use msglog_core::store::{Bounds, Document, DocumentKey, ReadLimit, Usage, Version};
@@ -108,6 +109,8 @@ pub(crate) struct Part {
     batches: Vec<RecordBatch>,
     pub(crate) next: Msn,
     pub(crate) durable: Msn,
+    /// The bounds as of the last change, for whoever must not wait for the next one.
+    shown: Arc<Mutex<Bounds>>,
 }
 
 impl Contents {
@@ -115,7 +118,9 @@ impl Contents {
     pub(crate) fn apply(&mut self, change: Change, end: u64, fault: FileFault) {
         match change {
             Change::Create(name, start) => {
-                let part = Part { creation: end, batches: vec![], next: start, durable: start };
+                let (batches, shown) = (Vec::new(), Arc::default());
+                let part = Part { creation: end, batches, next: start, durable: start, shown };
+                part.show();
                 self.partitions.insert(name, part);
             }
             Change::Remove(name) => drop(self.partitions.remove(&name)),
@@ -142,15 +147,27 @@ impl Contents {
     fn change(&mut self, name: &TopicPartition, change: impl FnOnce(&mut Part)) {
         if let Some(part) = self.partitions.get_mut(name) {
             change(part);
+            part.show();
         }
     }
 
     pub(crate) fn all_is_durable(&mut self) {
-        self.partitions.values_mut().for_each(|part| part.durable = part.next);
+        for part in self.partitions.values_mut() {
+            part.durable = part.next;
+            part.show();
+        }
     }
 }
 
 impl Part {
+    pub(crate) fn shown(&self) -> Arc<Mutex<Bounds>> {
+        Arc::clone(&self.shown)
+    }
+
+    fn show(&self) {
+        *self.shown.lock().unwrap() = self.bounds();
+    }
+
     pub(crate) fn bounds(&self) -> Bounds {
         let first_msn = self.batches.first().map_or(self.next, RecordBatch::base_msn);
         let durable_msn = self.durable.max(first_msn);

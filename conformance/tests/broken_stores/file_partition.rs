@@ -1,21 +1,27 @@
 //! One partition of the file store.
 
+use std::fs::File;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, blocking};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, TopicPartition};
 
 use crate::contents::{Change, Part};
 use crate::file_store::{FileFault, Inner, Session};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FilePartition {
     pub(crate) session: Arc<Session>,
     pub(crate) name: TopicPartition,
     pub(crate) creation: u64,
     pub(crate) batch_bytes_max: usize,
+    /// The bounds as of the last change.
+    pub(crate) shown: Arc<Mutex<Bounds>>,
+    /// A file of the store's folder, where the store is broken so.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) kept: Option<Arc<File>>,
 }
 
 impl FilePartition {
@@ -34,19 +40,24 @@ impl FilePartition {
     fn change(&self, inner: &mut Inner, change: Change) -> Result<()> {
         self.session.change(inner, change).map(drop)
     }
-}
 
-#[async_trait]
-impl PartitionStore for FilePartition {
-    fn bounds(&self) -> Bounds {
-        self.part(&self.session.peek()).map(Part::bounds).unwrap_or_default()
+    fn is(&self, fault: FileFault) -> bool {
+        self.session.switches.fault() == fault
     }
 
-    async fn refresh(&self) -> Result<Bounds> {
-        Ok(self.part(&*self.session.to_read()?)?.bounds())
+    /// Does what waits for the device where nobody else waits.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.is(FileFault::BlocksItsThread) {
+            return work(self);
+        }
+        let this = self.clone();
+        blocking(move || work(&this)).await
     }
 
-    async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
+    fn append_now(&self, batches: Vec<RecordBatch>) -> Result<()> {
         let mut inner = self.to_write()?;
         let mut next = self.part(&inner)?.next;
         for batch in &batches {
@@ -64,10 +75,31 @@ impl PartitionStore for FilePartition {
         self.change(&mut inner, Change::Append(self.name.clone(), batches))
     }
 
-    async fn sync(&self) -> Result<Msn> {
+    fn sync_now(&self) -> Result<Msn> {
         let mut inner = self.to_write()?;
         self.session.sync(&mut inner, FileFault::NoSync)?;
         Ok(self.part(&inner)?.durable)
+    }
+}
+
+#[async_trait]
+impl PartitionStore for FilePartition {
+    fn bounds(&self) -> Bounds {
+        let waits = self.is(FileFault::BoundsWait);
+        let _whole = waits.then(|| self.session.peek());
+        *self.shown.lock().unwrap()
+    }
+
+    async fn refresh(&self) -> Result<Bounds> {
+        Ok(self.part(&*self.session.to_read()?)?.bounds())
+    }
+
+    async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
+        self.run(|this| this.append_now(batches)).await
+    }
+
+    async fn sync(&self) -> Result<Msn> {
+        self.run(|this| this.sync_now()).await
     }
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
@@ -77,7 +109,7 @@ impl PartitionStore for FilePartition {
     async fn trim(&self, before: Msn) -> Result<Msn> {
         let mut inner = self.to_write()?;
         self.change(&mut inner, Change::Trim(self.name.clone(), before))?;
-        self.session.sync(&mut inner, FileFault::NoSync)?;
+        self.session.sync(&mut inner, FileFault::TrimNoSync)?;
         Ok(self.part(&inner)?.bounds().first_msn)
     }
 

@@ -26,9 +26,15 @@ pub(crate) enum FileFault {
     NoSync,
     ForgetsToSync,
     NoSaveSync,
+    DiscardNoSync,
+    TrimNoSync,
+    CloseNoSync,
     NoFolderSync,
     KeepsTornTail,
     ChecksNothing,
+    ChecksNoDocuments,
+    SkipsBadDocuments,
+    DamageIsUnavailable,
     CutsSilently,
     BuffersAppends,
     AcksFromBuffer,
@@ -44,6 +50,9 @@ pub(crate) enum FileFault {
     NotPoisoned,
     TearsWhenFull,
     NotFenced,
+    BoundsWait,
+    BlocksItsThread,
+    HandlesKeepFiles,
 }
 
 /// What is wrong with the store, and with the storage below it at the moment.
@@ -161,7 +170,11 @@ impl Session {
             }
             let frames = journal.recover(fault, &switches).map_err(|cause| io("recover", cause))?;
             let frames = frames.ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "synced bytes of the journal are damaged")
+                let kind = match fault {
+                    FileFault::DamageIsUnavailable => ErrorKind::Unavailable,
+                    _ => ErrorKind::Corrupt,
+                };
+                Error::new(kind, "synced bytes of the journal are damaged")
             })?;
             for frame in frames {
                 let change = Change::decode(frame.payload);
@@ -259,7 +272,7 @@ impl Session {
             return Ok(());
         }
         if self.access == Access::Write && !inner.poisoned {
-            self.sync(&mut inner, FileFault::NoSync)?;
+            self.sync(&mut inner, FileFault::CloseNoSync)?;
             if let Some(journal) = &mut inner.journal {
                 journal.flush().map_err(|cause| io("flush", cause))?;
             }
@@ -359,11 +372,14 @@ impl MessageStore for FileStore {
             inner = self.0.to_write()?;
             self.0.change(&mut inner, Change::Create(partition.clone(), start))?;
         }
-        let creation = inner.contents.partitions.get(partition).map(|part| part.creation);
+        let part = inner.contents.partitions.get(partition);
+        let (creation, shown) = part.map(|part| (part.creation, part.shown())).unwrap_or_default();
         let (session, name) = (Arc::clone(&self.0), partition.clone());
         let batch_bytes_max = self.capabilities().batch_bytes_max;
-        let creation = creation.unwrap_or_default();
-        Ok(Arc::new(FilePartition { session, name, creation, batch_bytes_max }))
+        let keeps = self.0.switches.fault() == FileFault::HandlesKeepFiles;
+        let kept = keeps.then(|| File::open(self.0.folder.join("journal")).map(Arc::new));
+        let kept = kept.transpose().map_err(|cause| io("keep a file", cause))?;
+        Ok(Arc::new(FilePartition { session, name, creation, batch_bytes_max, shown, kept }))
     }
 
     async fn partitions(&self) -> Result<Vec<TopicPartition>> {
@@ -401,7 +417,7 @@ impl MessageStore for FileStore {
         let there = inner.contents.documents.contains_key(key);
         if there {
             self.0.change(&mut inner, Change::Discard(key.clone()))?;
-            self.0.sync(&mut inner, FileFault::NoSaveSync)?;
+            self.0.sync(&mut inner, FileFault::DiscardNoSync)?;
         }
         Ok(there)
     }

@@ -147,6 +147,12 @@ fn frames(bytes: &[u8], base: u64, fault: FileFault) -> (Vec<Frame>, u64) {
     let mut at = 0;
     loop {
         let Some((payload, length, _)) = frame(bytes, at, fault) else {
+            if fault == FileFault::SkipsBadDocuments
+                && let Some(length) = document_length(bytes, at)
+            {
+                at += length;
+                continue;
+            }
             let mut rest = at + 1..bytes.len();
             let next = rest.find(|at| frame(bytes, *at, fault).is_some());
             match next.filter(|_| fault == FileFault::SkipsBadFrames) {
@@ -161,6 +167,12 @@ fn frames(bytes: &[u8], base: u64, fault: FileFault) -> (Vec<Frame>, u64) {
     (frames, base + at as u64)
 }
 
+/// How long the frame at an offset is, if it holds a document, damaged or not.
+fn document_length(bytes: &[u8], at: usize) -> Option<usize> {
+    let (payload, length, _) = frame(bytes, at, FileFault::ChecksNothing)?;
+    payload.starts_with(b"D").then_some(length)
+}
+
 /// The frame at an offset: its payload, its length, and how much it says was synced.
 fn frame(bytes: &[u8], at: usize, fault: FileFault) -> Option<(Vec<u8>, usize, u64)> {
     let head = bytes.get(at..at + HEAD_BYTES)?;
@@ -172,10 +184,16 @@ fn frame(bytes: &[u8], at: usize, fault: FileFault) -> Option<(Vec<u8>, usize, u
     let end = at.checked_add(HEAD_BYTES)?.checked_add(length)?;
     let stored = bytes.get(end..end.checked_add(HASH_BYTES)?)?;
     let right = u64::from_be_bytes(stored.try_into().ok()?) == hash(bytes.get(at..end)?);
-    if !right && fault != FileFault::ChecksNothing {
+    let payload = bytes.get(at + HEAD_BYTES..end)?;
+    let unchecked = match fault {
+        FileFault::ChecksNothing => true,
+        FileFault::ChecksNoDocuments => payload.starts_with(b"D"),
+        _ => false,
+    };
+    if !right && !unchecked {
         return None;
     }
-    Some((bytes.get(at + HEAD_BYTES..end)?.to_vec(), HEAD_BYTES + length + HASH_BYTES, synced))
+    Some((payload.to_vec(), HEAD_BYTES + length + HASH_BYTES, synced))
 }
 
 /// FNV-1a, enough against chance.

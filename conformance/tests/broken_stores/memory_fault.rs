@@ -59,6 +59,7 @@ pub(crate) enum MemoryFault {
     SaveIgnoresExpected,
     SaveChecksLate,
     VersionIsLength,
+    VersionsComeBack,
     ListsOnlyFolder,
     DiscardIsAlwaysTrue,
     EmptyIsMissing,

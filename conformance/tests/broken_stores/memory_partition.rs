@@ -265,7 +265,7 @@ impl PartitionStore for BrokenPartition {
         if self.is(MemoryFault::FindsTheTrimmed) && timestamp.as_millis() <= 0 {
             return Ok(Msn::ZERO);
         }
-        let later = Timestamp::from_millis(timestamp.as_millis() + 1);
+        let later = Timestamp::from_millis(timestamp.as_millis().saturating_add(1));
         self.inner.find(if self.is(MemoryFault::FindsTheNext) { later } else { timestamp }).await
     }
 

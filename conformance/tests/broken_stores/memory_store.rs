@@ -1,7 +1,8 @@
 //! A memory store that passes every call on, except where it is broken on purpose.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use crate::memory_partition::BrokenPartition;
 #[derive(Debug, Default)]
 struct Place {
     memory: MemoryPlace,
+    openings: AtomicU64,
+    versions: Mutex<BTreeMap<DocumentKey, Version>>,
 }
 
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub(crate) struct BrokenStore {
     place: Arc<Place>,
     closed: AtomicBool,
     used: AtomicBool,
+    saves: AtomicU64,
 }
 
 impl BrokenStore {
@@ -46,7 +50,10 @@ impl BrokenStore {
             _ => place.memory.open(access)?,
         };
         let (closed, used) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { inner: Arc::new(inner), fault, place, closed, used })
+        // The number of the opening is kept wrong from the second one on.
+        let opening = place.openings.fetch_add(1, Ordering::AcqRel).min(1);
+        let saves = AtomicU64::new(opening << 32);
+        Ok(Self { inner: Arc::new(inner), fault, place, closed, used, saves })
     }
 
     fn is(&self, fault: MemoryFault) -> bool {
@@ -228,6 +235,10 @@ impl MessageStore for BrokenStore {
             (Some(document), MemoryFault::VersionIsLength) => {
                 document.version = Version::new(document.value.len() as u64);
             }
+            (Some(document), MemoryFault::VersionsComeBack) => {
+                let versions = self.place.versions.lock().unwrap();
+                document.version = versions.get(key).copied().unwrap_or(document.version);
+            }
             _ => {}
         }
         Ok(found)
@@ -254,13 +265,18 @@ impl MessageStore for BrokenStore {
                 tokio::task::yield_now().await;
                 self.inner.save(key, value, Expected::Version(version)).await
             }
-            MemoryFault::VersionIsLength => {
-                let version = Version::new(value.len() as u64);
+            MemoryFault::VersionIsLength | MemoryFault::VersionsComeBack => {
+                let version = match self.fault {
+                    MemoryFault::VersionIsLength => value.len() as u64,
+                    _ => self.saves.fetch_add(1, Ordering::AcqRel),
+                };
+                let version = Version::new(version);
                 let there = self.load(key).await?.map(|document| document.version);
                 if !expected.matches(there) {
                     return Err(Error::new(ErrorKind::Conflict, "not as expected"));
                 }
                 self.inner.save(key, value, Expected::Any).await?;
+                self.place.versions.lock().unwrap().insert(key.clone(), version);
                 Ok(version)
             }
             MemoryFault::DocumentLimitOneMore if value.len() == (1 << 20) + 1 => {

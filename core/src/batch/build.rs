@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::header::{self, LENGTH_END};
 use super::{
-    BatchHeader, Compression, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch, TimestampKind,
-    compression, crc_of, varint,
+    BatchHeader, Compression, CompressionPolicy, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch,
+    TimestampKind, compression, crc_of, varint,
 };
 use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
 
@@ -26,7 +26,7 @@ const HEADER_OVERHEAD_MAX: usize = 5 + 5;
 #[non_exhaustive]
 pub struct BatchOptions {
     /// How the records are compressed.
-    pub compression: Compression,
+    pub compression: CompressionPolicy,
     /// What the timestamps say.
     pub timestamp_kind: TimestampKind,
     /// Who builds the batch.
@@ -38,8 +38,8 @@ pub struct BatchOptions {
 impl BatchOptions {
     /// The same options with this compression.
     #[must_use]
-    pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+    pub fn with_compression(mut self, compression: impl Into<CompressionPolicy>) -> Self {
+        self.compression = compression.into();
         self
     }
 
@@ -219,14 +219,23 @@ impl BatchBuilder {
         self.buffer.len()
     }
 
+    /// Whether building it now compresses, which may take long.
+    pub fn compresses(&self) -> bool {
+        let records_bytes = self.buffer.len().saturating_sub(HEADER_BYTES);
+        // As Kafka does: a batch without records names no codec.
+        self.record_count > 0 && self.options.compression.covers(records_bytes)
+    }
+
     /// Compresses and checksums the batch; its base MSN is 0 and its epoch [`NO_EPOCH`] until it
     /// is stamped.
     ///
-    /// One pass over the bytes, and one more to compress them.
+    /// One pass over the bytes, and one more to compress them; records that would not become smaller
+    /// stay as they are, and the batch then names no codec.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) when the builder is empty,
+    /// [`Invalid`](ErrorKind::Invalid) when the builder is empty or for a level that the codec does
+    /// not have,
     /// [`Unsupported`](ErrorKind::Unsupported) when the codec's cargo feature is off, and
     /// [`TooLarge`](ErrorKind::TooLarge) when the compressed batch would exceed 2 GiB.
     pub fn build(self) -> Result<RecordBatch> {
@@ -246,17 +255,16 @@ impl BatchBuilder {
         if self.msn_count == 0 {
             return Err(Error::new(ErrorKind::Invalid, "record batch has no records"));
         }
-        // As Kafka does: a batch without records names no codec.
-        let compression = match self.record_count {
-            0 => Compression::None,
-            _ => self.options.compression,
+        let compressed = if self.compresses() {
+            let records = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
+            let compressed = compression::compress(self.options.compression, records)?;
+            Some(compressed).filter(|compressed| compressed.len() < self.buffer.len())
+        } else {
+            None
         };
-        let mut bytes = match compression {
-            Compression::None => self.buffer.split(),
-            codec => {
-                let records = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
-                compression::compress(codec, records)?
-            }
+        let (compression, mut bytes) = match compressed {
+            Some(bytes) => (self.options.compression.codec, bytes),
+            None => (Compression::None, self.buffer.split()),
         };
         let header = self.seal(compression, &mut bytes)?;
         Ok((RecordBatch::from_built(header, bytes.freeze()), self.buffer))

@@ -34,7 +34,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 pub use self::build::{BatchBuilder, BatchOptions};
-pub use self::compression::Compression;
+pub use self::compression::{Compression, CompressionPolicy};
 pub use self::header::BatchHeader;
 use self::header::{CRC_START, PREFIX_BYTES};
 pub(crate) use self::lookup::RecordIndex;

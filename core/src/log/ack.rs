@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::{Error, Msn, Result};
 
 /// Which watermark an ack waits for.

@@ -131,7 +131,7 @@ async fn turn(
     sync_at: Option<Instant>,
 ) -> Result<Turn> {
     let Some(partition) = partition.upgrade() else { return Ok(ControlFlow::Break(())) };
-    linger(queue, partition.options.linger).await;
+    linger(queue, queue.settings().linger).await;
     // Those who wait have been answered, also when it failed.
     let written = partition.write().await.unwrap_or_default();
     if let Some(failure) = queue.failure() {

@@ -123,6 +123,10 @@ impl PartitionStore for CachedStore {
         change.end(&range);
         replaced
     }
+
+    fn unit_end(&self, from: Msn) -> Option<Msn> {
+        self.inner.unit_end(from)
+    }
 }
 
 #[cfg(test)]

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, Compaction, DeleteHook, Log, Retention};
-use crate::batch::{BatchBuilder, BatchOptions, Compression, TimestampKind};
+use super::{Admission, Compaction, Constraints, DeleteHook, Log, Partitioner, Retention, Rule};
+use crate::batch::{BatchOptions, CompressionPolicy, TimestampKind};
 use crate::store::{Access, MessageStore, StoreRegistry};
-use crate::{Clock, Durability, Error, ErrorKind, Message, Result, SystemClock, Timestamp};
+use crate::{Clock, Durability, Error, ErrorKind, Result, SystemClock};
 
 /// The most partitions that a topic may have.
 pub(super) const PARTITIONS_MAX: u32 = 10_000;
 
 /// The least memory that a compaction works with.
 const COMPACTION_MEMORY_MIN: usize = 1 << 20;
+
+/// The longest that a group of a topic waits for more.
+const LINGER_MAX: Duration = Duration::from_secs(60);
 
 /// How a topic behaves; stored with it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,9 +30,20 @@ pub struct TopicConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
     /// How record batches are compressed.
-    pub compression: Compression,
+    pub compression: CompressionPolicy,
+    /// How long the first append of a group waits for more to gather, at most a minute; the log's
+    /// default when `None`. Stored in microseconds.
+    #[serde(rename = "linger_us", with = "micros", skip_serializing_if = "Option::is_none")]
+    pub linger: Option<Duration>,
+    /// The size up to which single appends are gathered into one record batch, in bytes, before
+    /// compression, 1 to 1 GiB; the log's default when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_bytes_max: Option<u32>,
     /// What the timestamps say.
     pub timestamps: TimestampKind,
+    /// What every message must keep.
+    #[serde(skip_serializing_if = "Constraints::is_unset")]
+    pub constraints: Constraints,
     /// What it keeps, and for how long.
     #[serde(skip_serializing_if = "Retention::is_forever")]
     pub retention: Retention,
@@ -47,8 +61,11 @@ impl Default for TopicConfig {
         Self {
             partitions: 1,
             durability: None,
-            compression: Compression::None,
+            compression: CompressionPolicy::default(),
+            linger: None,
+            batch_bytes_max: None,
             timestamps: TimestampKind::Create,
+            constraints: Constraints::default(),
             retention: Retention::keep_forever(),
             admission: Admission::default(),
             compaction: None,
@@ -73,8 +90,22 @@ impl TopicConfig {
 
     /// The same configuration with this compression.
     #[must_use]
-    pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+    pub fn with_compression(mut self, compression: impl Into<CompressionPolicy>) -> Self {
+        self.compression = compression.into();
+        self
+    }
+
+    /// The same configuration with this linger.
+    #[must_use]
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = Some(linger);
+        self
+    }
+
+    /// The same configuration with batches of single appends up to this size.
+    #[must_use]
+    pub fn with_batch_bytes_max(mut self, bytes: u32) -> Self {
+        self.batch_bytes_max = Some(bytes);
         self
     }
 
@@ -82,6 +113,13 @@ impl TopicConfig {
     #[must_use]
     pub fn with_timestamps(mut self, timestamps: TimestampKind) -> Self {
         self.timestamps = timestamps;
+        self
+    }
+
+    /// The same configuration with one more rule that every message must keep.
+    #[must_use]
+    pub fn with_rule(mut self, rule: Rule) -> Self {
+        self.constraints.rules.push(rule);
         self
     }
 
@@ -100,18 +138,25 @@ impl TopicConfig {
     }
 
     pub(super) fn check(&self) -> Result<()> {
+        self.constraints.check()?;
         self.compaction.as_ref().map_or(Ok(()), Compaction::check)?;
         if self.partitions == 0 || self.partitions > PARTITIONS_MAX {
             let why =
                 format!("{} partitions are not within 1 to {PARTITIONS_MAX}", self.partitions);
             return Err(Error::new(ErrorKind::Invalid, why));
         }
+        if let Some(linger) = self.linger.filter(|linger| *linger > LINGER_MAX) {
+            let why = format!("a linger of {linger:?} is more than {LINGER_MAX:?}");
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        if let Some(bytes) = self.batch_bytes_max.filter(|bytes| *bytes == 0 || *bytes > 1 << 30) {
+            let why = format!("batch_bytes_max of {bytes} is not within 1 to {}", 1 << 30);
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
         self.retention.check()?;
         self.admission.check(self.partitions)?;
         // A codec that this build lacks is told now, not at the first append.
-        let mut probe = BatchBuilder::new(self.batch_options());
-        probe.push(&Message::new("probe"), Timestamp::default())?;
-        probe.build().map(drop)
+        self.compression.check()
     }
 
     pub(super) fn batch_options(&self) -> BatchOptions {
@@ -129,9 +174,16 @@ pub struct AppendOptions {
     pub durability: Option<Durability>,
     /// The partition; chosen by key, or in turn without a key, when `None`.
     pub partition: Option<u32>,
+    /// How these records are compressed, in a record batch of their own; as the topic says when
+    /// `None`.
+    pub compression: Option<CompressionPolicy>,
 }
 
 impl AppendOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        self.compression.as_ref().map_or(Ok(()), CompressionPolicy::check)
+    }
+
     /// Acks this append at `durability`.
     ///
     /// A level weaker than the topic's acks earlier; the record still reaches the topic's level.
@@ -145,6 +197,13 @@ impl AppendOptions {
     #[must_use]
     pub fn with_partition(mut self, partition: u32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// Compresses these records so, in a record batch of their own.
+    #[must_use]
+    pub fn with_compression(mut self, compression: impl Into<CompressionPolicy>) -> Self {
+        self.compression = Some(compression.into());
         self
     }
 }
@@ -169,7 +228,9 @@ pub struct LogBuilder {
     pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
     pub(super) message_bytes_max: usize,
+    pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
+    pub(super) producer_expiry: Duration,
     pub(super) read_unacked: bool,
     pub(super) topics_max: usize,
 }
@@ -194,7 +255,9 @@ impl Default for LogBuilder {
             latest_bytes_max: 64 << 20,
             linger: Duration::ZERO,
             message_bytes_max: 8 << 20,
+            partitioner: None,
             poll_interval: Duration::from_millis(5),
+            producer_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             read_unacked: false,
             topics_max: 100_000,
         }
@@ -336,10 +399,24 @@ impl LogBuilder {
         self
     }
 
+    /// Who chooses the partitions of messages (their keys, as with Kafka).
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
     /// How often a log opened for reading looks for what its writer has done (5 ms).
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
+        self
+    }
+
+    /// How long a producer that is not used is remembered (7 days).
+    #[must_use]
+    pub fn producer_expiry(mut self, expiry: Duration) -> Self {
+        self.producer_expiry = expiry;
         self
     }
 
@@ -400,5 +477,27 @@ impl LogBuilder {
             return Err(Error::new(ErrorKind::Invalid, why));
         }
         Ok(())
+    }
+}
+
+/// A duration as whole microseconds.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let micros = duration.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX));
+        micros.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::<u64>::deserialize(deserializer).map(|micros| micros.map(Duration::from_micros))
     }
 }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::advice::{self, Advice};
 use super::cleaner::CleanerTask;
 use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
 use super::topics::Topics;
-use super::{Appended, CleanReport, Compacted, MsgLog, Subscription, Topic, TopicDescription};
-use crate::store::{Access, Bounds, MessageStore, ReadLimit, StoreInfo};
+use super::{
+    Appended, CleanReport, Compacted, MsgLog, SubscribeOptions, Subscription, Topic,
+    TopicDescription,
+};
+use crate::store::{Access, Bounds, MessageStore, ReadLimit, StoreInfo, Usage};
 use crate::{
     ConsumerName, Error, ErrorKind, Message, Msn, Result, Timestamp, TopicName, TopicPartition,
 };
@@ -145,8 +149,41 @@ impl Log {
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
         let in_flight_bytes = self.topics.in_flight_bytes();
-        let (cache, delete_hooks) = (self.topics.cache_stats(), self.topics.hooks().stats());
-        LogStats { partitions, in_flight_bytes, delete_hooks, cache }
+        let (cache, open_for) = (self.topics.cache_stats(), self.topics.open_for());
+        let delete_hooks = self.topics.hooks().stats();
+        LogStats { partitions, in_flight_bytes, delete_hooks, cache, open_for }
+    }
+
+    /// What the open topics take up in the store, by partition, sorted. Asks the store.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store answers.
+    pub async fn usage(&self) -> Result<BTreeMap<TopicPartition, Usage>> {
+        let mut usage = BTreeMap::new();
+        for topic in self.topics.open_topics() {
+            for partition in topic.partitions() {
+                usage.insert(partition.name.clone(), partition.store.usage().await?);
+            }
+        }
+        Ok(usage)
+    }
+
+    /// What the stats and the usage suggest to change, each with the figures that it rests on.
+    ///
+    /// Reads some of the newest records of topics that are not compressed, to see what compressing
+    /// them would bring.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the store answers.
+    pub async fn advise(&self) -> Result<Vec<Advice>> {
+        let mut advice = advice::of_stats(&self.stats(), self.topics.options());
+        advice.extend(advice::of_usage(&self.usage().await?));
+        for topic in self.topics.open_topics() {
+            advice.extend(advice::of_contents(&topic).await?);
+        }
+        Ok(advice)
     }
 
     pub(super) async fn existing(&self, name: &TopicName) -> Result<Topic> {
@@ -205,7 +242,7 @@ impl MsgLog for Log {
     }
 
     async fn subscribe(&self, partition: &TopicPartition, from: Msn) -> Result<Subscription> {
-        Ok(Subscription::new(self.partition(partition).await?, from))
+        Ok(Subscription::new(self.partition(partition).await?, from, SubscribeOptions::default()))
     }
 
     async fn find(&self, partition: &TopicPartition, timestamp: Timestamp) -> Result<Msn> {

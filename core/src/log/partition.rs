@@ -1,27 +1,29 @@
 //! One partition of an open log: its store, its queue, and the end that readers see.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::ack::{Ack, Appended};
 use super::admission::Gate;
 use super::appender;
 use super::cache::{BatchCache, PartitionCache};
 use super::cached_store::CachedStore;
-use super::config::{LogBuilder, TopicConfig};
+use super::config::{AppendOptions, LogBuilder, TopicConfig};
 use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
+use super::producers::Remembered;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
 use super::stats::PartitionCounters;
+use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
 use super::trimming::Going;
-use crate::batch::{BatchBuilder, HEADER_BYTES};
-use crate::store::{Access, Bounds, PartitionStore};
-use crate::{Durability, Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
+use crate::batch::{BatchBuilder, BatchOptions, CompressionPolicy, HEADER_BYTES, Producer};
+use crate::store::{Access, Bounds, MessageStore, PartitionStore};
+use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
 const OWN_BATCH_BYTES: usize = 32 << 10;
@@ -63,6 +65,7 @@ pub(super) struct Partition {
     /// Whether every message needs a key.
     keyed: AtomicBool,
     pub(super) latest: Latest,
+    pub(super) remembered: Remembered,
     appender: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -76,11 +79,10 @@ impl Partition {
         shared: &Shared,
     ) -> Arc<Self> {
         let next_msn = store.bounds().next_msn;
-        let settings = settings(config, options);
+        let settings = settings(config, options, shared.store_batch_bytes_max);
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
         let gate = Gate::of(config.admission.rule(name.partition), store.segment());
-        let batch_bytes_max = options.batch_bytes_max.min(shared.store_batch_bytes_max);
         let partition = Arc::new(Self {
             name,
             store,
@@ -90,7 +92,7 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, settings, gate, batch_bytes_max)),
+            queue: Arc::new(Queue::new(next_msn, settings, gate)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             going: tokio::sync::Mutex::default(),
@@ -100,13 +102,14 @@ impl Partition {
             stopping: Arc::default(),
             keyed: AtomicBool::new(config.compaction.is_some()),
             latest: Latest::new(shared.latest_bytes.clone()),
+            remembered: Remembered::new(shared.documents.clone()),
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(tokio::spawn(running));
+                Some(spawn(running));
         }
         partition
     }
@@ -114,7 +117,7 @@ impl Partition {
     /// Takes up another configuration of its topic, for what is appended from now on.
     pub(super) fn configure(&self, config: &TopicConfig) {
         self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
-        self.queue.configure(settings(config, &self.options));
+        self.queue.configure(settings(config, &self.options, self.batch_bytes_max));
         let rule = config.admission.rule(self.name.partition);
         let segment = self.store.segment();
         self.queue.with_gate(|gate, gathered| gate.set(rule, segment, gathered));
@@ -123,9 +126,9 @@ impl Partition {
     pub(super) async fn append(
         &self,
         message: &Message,
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
-        let accepted = self.accept(message, level).await?;
+        let accepted = self.accept(message, options).await?;
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
@@ -134,9 +137,9 @@ impl Partition {
     pub(super) async fn append_here(
         &self,
         message: &Message,
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
-        let accepted = self.accept(message, level).await?;
+        let accepted = self.accept(message, options).await?;
         self.write_here().await;
         Ok(self.appended(accepted))
     }
@@ -144,9 +147,10 @@ impl Partition {
     pub(super) async fn append_batch(
         &self,
         messages: &[Message],
-        level: Option<Durability>,
+        options: AppendOptions,
     ) -> Result<Appended> {
         self.check_writable()?;
+        options.check()?;
         let mut bytes = 0;
         for message in messages {
             let bound = BatchBuilder::record_bytes_bound(message);
@@ -154,27 +158,28 @@ impl Partition {
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
-        let built = self.build(messages, bytes)?;
-        let accepted = self.queue.push_batch(built, level, admitted);
+        let built = self.build(messages, bytes, options.compression)?;
+        let accepted = self.queue.push_batch(built, options.durability, admitted);
         let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(messages.len() as u64, bytes);
         self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
 
-    async fn accept(&self, message: &Message, level: Option<Durability>) -> Result<Accepted> {
+    async fn accept(&self, message: &Message, options: AppendOptions) -> Result<Accepted> {
         self.check_writable()?;
+        options.check()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
         self.check_message(message, bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
-        let accepted = if bytes < OWN_BATCH_BYTES {
+        let accepted = if bytes < OWN_BATCH_BYTES && options.compression.is_none() {
             let now = self.options.clock.now();
-            self.queue.push((message, bytes), now, level, admitted)
+            self.queue.push((message, bytes), now, options.durability, admitted)
         } else {
-            let built = self.build(std::slice::from_ref(message), bytes)?;
-            self.queue.push_batch(built, level, admitted)
+            let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
+            self.queue.push_batch(built, options.durability, admitted)
         };
         let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(1, bytes);
@@ -182,22 +187,49 @@ impl Partition {
     }
 
     /// The same error, with the partition in it where it says nothing else.
-    fn named(&self, error: Error) -> Error {
+    pub(super) fn named(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::Refused => error.within(format_args!("append to `{}`", self.name)),
             _ => error,
         }
     }
 
-    fn appended(&self, accepted: Accepted) -> Appended {
+    pub(super) fn appended(&self, accepted: Accepted) -> Appended {
         let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
         Appended::new(self.name.partition, ack)
     }
 
-    fn build(&self, messages: &[Message], bytes: usize) -> Result<Built> {
+    fn build(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        compression: Option<CompressionPolicy>,
+    ) -> Result<Built> {
+        let mut options = self.queue.settings().batch_options;
+        options.compression = compression.unwrap_or(options.compression);
+        self.build_with(messages, bytes, options)
+    }
+
+    /// A batch of one idempotent producer.
+    pub(super) fn build_as(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        producer: Producer,
+    ) -> Result<Built> {
+        let options = self.queue.settings().batch_options.with_producer(producer);
+        self.build_with(messages, bytes, options)
+    }
+
+    fn build_with(
+        &self,
+        messages: &[Message],
+        bytes: usize,
+        options: BatchOptions,
+    ) -> Result<Built> {
         let now = self.options.clock.now();
         let buffer = self.queue.buffers.take(HEADER_BYTES + bytes);
-        let mut builder = BatchBuilder::with_buffer(buffer, self.queue.settings().batch_options);
+        let mut builder = BatchBuilder::with_buffer(buffer, options);
         for message in messages {
             builder.push(message, now)?;
         }
@@ -211,7 +243,7 @@ impl Partition {
         Ok(built)
     }
 
-    async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
+    pub(super) async fn admit(&self, bytes: usize) -> Result<Admitted<'_>> {
         Admitted::of(&self.in_flight, bytes, self.options.in_flight_bytes_max).await
     }
 
@@ -220,7 +252,7 @@ impl Partition {
         self.batch_bytes_max
     }
 
-    fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+    pub(super) fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
         if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
             return Err(Error::new(ErrorKind::Invalid, why));
@@ -279,14 +311,16 @@ impl Partition {
             self.publish(durable);
             group.progress.advance_durable(durable);
         }
+        self.counters.finished(group.since());
         let sync_within = group.sync_within().filter(|_| !synced);
         Ok(Written { records: group.records(), synced, sync_within })
     }
 
     async fn append_group(&self, group: &mut Group) -> Result<()> {
         let Batches { batches, spent } = group.build().await?;
-        self.counters.grouped(batches.len(), group.records());
-        self.store.append(batches).await?;
+        self.counters.grouped(&batches, group.records());
+        let span = tracing::debug_span!("append", partition = %self.name, batches = batches.len());
+        self.store.append(batches).instrument(span).await?;
         if group.is_watched {
             let segment = self.store.segment();
             self.queue.with_gate(|gate, _| gate.written(segment));
@@ -319,7 +353,8 @@ impl Partition {
 
     async fn sync_store(&self) -> Result<Msn> {
         let started = Instant::now();
-        let outcome = self.store.sync().await;
+        let span = tracing::debug_span!("sync", partition = %self.name);
+        let outcome = self.store.sync().instrument(span).await;
         match &outcome {
             Ok(_) => self.counters.synced(started.elapsed()),
             Err(error) => self.fail(&error.clone().with_unknown_effect()),
@@ -405,17 +440,20 @@ impl Partition {
         self.stopping.store(true, Ordering::Release);
         drop(self.compacting.lock().await);
         self.queue.end(closed());
-        let appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = match appender {
+        let ended = match self.take_appender() {
             None => Ok(()),
-            Some(appender) => appender.await.unwrap_or_else(|cause| {
-                Err(Error::new(ErrorKind::Poisoned, "the appender ended early").with_source(cause))
-            }),
+            Some(appender) => outcome_of(appender).await,
         };
         self.visible.send_modify(|visible| visible.live = false);
         // What is closed may be removed: the store says so to whoever still reads.
         self.cache.turn_off();
-        ended
+        ended?;
+        self.save_producers().await
+    }
+
+    /// The running appender, for whoever waits for its end.
+    pub(super) fn take_appender(&self) -> Option<JoinHandle<Result<()>>> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -426,9 +464,16 @@ impl Drop for Partition {
     }
 }
 
-fn settings(config: &TopicConfig, options: &LogBuilder) -> Settings {
-    let level = config.durability.unwrap_or(options.durability);
-    Settings { level, batch_options: config.batch_options() }
+fn settings(config: &TopicConfig, options: &LogBuilder, store_batch_bytes_max: usize) -> Settings {
+    let batch_bytes_max = config.batch_bytes_max.and_then(|bytes| usize::try_from(bytes).ok());
+    Settings {
+        level: config.durability.unwrap_or(options.durability),
+        batch_options: config.batch_options(),
+        batch_bytes_max: batch_bytes_max
+            .unwrap_or(options.batch_bytes_max)
+            .min(store_batch_bytes_max),
+        linger: config.linger.unwrap_or(options.linger),
+    }
 }
 
 /// The store under the cache, where there is one.
@@ -461,6 +506,8 @@ pub(super) struct Shared {
     pub(super) store_batch_bytes_max: usize,
     /// Whether the store's calls are made on a thread that may wait.
     pub(super) store_blocks: bool,
+    /// Where documents are.
+    pub(super) documents: Arc<dyn MessageStore>,
     pub(super) hooks: Arc<Hooks>,
     /// What the views of newest records take up.
     pub(super) latest_bytes: Arc<Budget>,

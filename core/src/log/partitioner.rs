@@ -1,4 +1,41 @@
-//! Which partition a message goes to: that of its key, or the next one in turn.
+//! Which partition a message goes to: that of its key, or the next one in turn, or one's own choice.
+
+use std::fmt::Debug;
+
+use crate::Message;
+
+/// Chooses the partition of a message.
+///
+/// Set for a log with [`LogBuilder::partitioner`](super::LogBuilder::partitioner), or for a handle of
+/// a topic with [`Topic::with_partitioner`](super::Topic::with_partitioner). A partition named in
+/// [`AppendOptions`](super::AppendOptions) wins over it, and a topic of one partition does not ask.
+///
+/// It is not stored: every producer of a topic must choose alike where that matters, e.g. for the
+/// order of the messages of a key. The default is Kafka's: [`partition_of_key`].
+///
+/// ```
+/// use msglog_core::Message;
+/// use msglog_core::log::Partitioner;
+///
+/// /// Messages of the same length go to the same partition; empty ones take turns.
+/// #[derive(Debug)]
+/// struct ByLength;
+///
+/// impl Partitioner for ByLength {
+///     fn partition(&self, message: &Message, partitions: u32) -> Option<u32> {
+///         let length = message.payload.as_ref().map_or(0, |payload| payload.len());
+///         let length = u32::try_from(length).unwrap_or(u32::MAX);
+///         (length > 0).then_some(length % partitions)
+///     }
+/// }
+/// ```
+pub trait Partitioner: Debug + Send + Sync + 'static {
+    /// The partition of `message`, below `partitions`; `None` to take turns.
+    ///
+    /// Called for every append by the thread that appends: it must be quick. Answering `partitions`
+    /// or more makes the append fail with [`Invalid`](crate::ErrorKind::Invalid).
+    fn partition(&self, message: &Message, partitions: u32) -> Option<u32>;
+}
 
 /// The partition that Apache Kafka's default partitioner gives a key: `murmur2(key) mod count`.
 ///

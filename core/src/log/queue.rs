@@ -1,7 +1,7 @@
 //! The queue in front of a partition: gives out MSNs and gathers records until the appender comes.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -10,7 +10,9 @@ use super::ack::{AckAt, Progress};
 use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
-use crate::batch::{BatchBuilder, BatchOptions, Compression, NO_EPOCH};
+use super::producers::{Sequenced, Table, Verdict};
+use super::sync::{Condvar, Mutex, MutexGuard};
+use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
 /// The room of a fresh buffer for small appends; it grows with what gathers.
@@ -28,7 +30,6 @@ pub(super) struct Queue {
     /// Wakes the appender's thread where it has one.
     gathered: Condvar,
     pub(super) buffers: Buffers,
-    batch_bytes_max: usize,
 }
 
 /// What a topic's configuration asks of its partitions' appends.
@@ -37,6 +38,10 @@ pub(super) struct Settings {
     /// The level at which appends are acked that name none, and that every record reaches.
     pub(super) level: Durability,
     pub(super) batch_options: BatchOptions,
+    /// The size up to which single appends are gathered into one batch.
+    pub(super) batch_bytes_max: usize,
+    /// How long a group waits for more.
+    pub(super) linger: Duration,
 }
 
 #[derive(Debug)]
@@ -52,6 +57,8 @@ struct State {
     end: Option<Error>,
     /// Whether that was a failure that lasts.
     broken: bool,
+    /// What is known of idempotent producers.
+    producers: Table,
     /// How many records the appender's thread waits for; `None` when it does not wait.
     awaited: Option<u64>,
 }
@@ -66,6 +73,8 @@ pub(super) struct Built {
 /// What has gathered since the appender last came.
 #[derive(Debug, Default)]
 struct Gathered {
+    /// When the first of them came.
+    since: Option<Instant>,
     pending: Vec<Pending>,
     in_flight: Option<InFlight>,
     records: u64,
@@ -109,7 +118,6 @@ pub(super) struct Group {
     gathered: Gathered,
     /// Whether the gate wants to know what the store has left once it is written.
     pub(super) is_watched: bool,
-    compressed: bool,
     /// The MSN after the last record of the group.
     pub(super) next_msn: Msn,
     pub(super) progress: Arc<Progress>,
@@ -118,6 +126,11 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn records(&self) -> u64 {
         self.gathered.records
+    }
+
+    /// When its first append came.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.gathered.since
     }
 
     /// Whether an append of the group is acked by a sync only, or the topic's level is one.
@@ -135,8 +148,9 @@ impl Group {
     /// Compressing may take long, so it does not run on an async worker.
     pub(super) async fn build(&mut self) -> Result<Batches> {
         let pending = std::mem::take(&mut self.gathered.pending);
+        let compresses = pending.iter().any(Pending::compresses);
         let build = move || Batches::of(pending);
-        if self.compressed { crate::store::blocking(build).await } else { build() }
+        if compresses { crate::store::blocking(build).await } else { build() }
     }
 }
 
@@ -162,6 +176,10 @@ impl Batches {
 }
 
 impl Pending {
+    fn compresses(&self) -> bool {
+        matches!(self, Self::Open { builder, .. } if builder.compresses())
+    }
+
     fn build(self) -> Result<Built> {
         match self {
             Self::Built(built) => Ok(built),
@@ -184,12 +202,7 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(
-        next_msn: Msn,
-        settings: Settings,
-        gate: Gate,
-        batch_bytes_max: usize,
-    ) -> Self {
+    pub(super) fn new(next_msn: Msn, settings: Settings, gate: Gate) -> Self {
         let state = State {
             next_msn,
             settings,
@@ -199,6 +212,7 @@ impl Queue {
             owed: None,
             end: None,
             broken: false,
+            producers: Table::default(),
             awaited: None,
         };
         Self {
@@ -206,7 +220,6 @@ impl Queue {
             ready: Notify::new(),
             gathered: Condvar::new(),
             buffers: Buffers::default(),
-            batch_bytes_max,
         }
     }
 
@@ -244,9 +257,9 @@ impl Queue {
         let mut state = self.lock();
         state.check_open(1, bound)?;
         let next_msn = state.next_msn;
-        let options = state.settings.batch_options;
+        let Settings { batch_options: options, batch_bytes_max, .. } = state.settings;
         let pending = &mut state.gathering.pending;
-        let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= self.batch_bytes_max;
+        let room = |builder: &BatchBuilder| builder.encoded_len() + bound <= batch_bytes_max;
         match pending.last_mut() {
             Some(Pending::Open { builder, .. }) if room(builder) => builder.push(message, now)?,
             _ => {
@@ -274,6 +287,40 @@ impl Queue {
         Ok(self.accept(state, count, level, admitted))
     }
 
+    /// As [`push_batch`](Self::push_batch) for the records of a producer, unless they are stored or
+    /// on their way already; answers whether they are new.
+    pub(super) fn push_sequenced(
+        &self,
+        mut built: Built,
+        records: &Sequenced,
+        now: Timestamp,
+        admitted: Admitted<'_>,
+    ) -> Result<(Accepted, bool)> {
+        let mut state = self.lock();
+        if let Verdict::Stored(first) = state.producers.check(records)? {
+            let (msns, ack_at) = (first..first.plus(records.count), ack_at(state.settings.level));
+            let (progress, wake) = (state.progress.clone(), Wake::None);
+            return Ok((Accepted { msns, ack_at, progress, wake }, false));
+        }
+        state.check_open(records.count, built.batch.encoded_len())?;
+        let next_msn = state.next_msn;
+        built.batch.stamp(next_msn, NO_EPOCH);
+        state.gathering.pending.push(Pending::Built(built));
+        state.producers.note(records, next_msn, now);
+        Ok((self.accept(state, records.count, None, admitted), true))
+    }
+
+    /// Looks at what is known of producers, or changes it.
+    pub(super) fn change_producers<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
+        change(&mut self.lock().producers)
+    }
+
+    /// What is known of producers below which MSN, and the run that makes it true.
+    pub(super) fn producers(&self) -> (Table, Msn, Arc<Progress>) {
+        let state = self.lock();
+        (state.producers.clone(), state.next_msn, state.progress.clone())
+    }
+
     fn accept(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -288,6 +335,9 @@ impl Queue {
         let msns = first..state.next_msn;
         let gathering = &mut state.gathering;
         let was_empty = gathering.records == 0;
+        if was_empty {
+            gathering.since = Some(Instant::now());
+        }
         gathering.records += count;
         admitted.join(&mut gathering.in_flight);
         match level {
@@ -339,14 +389,8 @@ impl Queue {
         }
         let gathered = std::mem::take(&mut state.gathering);
         let is_watched = state.gate.take();
-        let compressed = state.settings.batch_options.compression != Compression::None;
-        Some(Group {
-            gathered,
-            is_watched,
-            compressed,
-            next_msn: state.next_msn,
-            progress: state.progress.clone(),
-        })
+        let (next_msn, progress) = (state.next_msn, state.progress.clone());
+        Some(Group { gathered, is_watched, next_msn, progress })
     }
 
     /// Waits until there may be something to take, or the queue was ended.
@@ -428,6 +472,7 @@ impl Queue {
         match restart_at {
             Some(msn) => {
                 state.next_msn = msn;
+                state.producers.truncate(msn);
                 state.progress = Arc::new(Progress::starting_at(msn));
             }
             None => {
@@ -508,7 +553,7 @@ mod tests {
     fn queue() -> Queue {
         let settings = Settings { level: Durability::Sync, batch_options: BatchOptions::default() };
         let gate = Gate::of(TopicConfig::default().admission.rule(0), None);
-        Queue::new(Msn::new(7), settings, gate, 1 << 20)
+        Queue::new(Msn::new(7), settings, gate)
     }
 
     async fn push(queue: &Queue) -> Result<Accepted> {

@@ -163,3 +163,28 @@ fn put(found: &mut [Option<Record>], place: usize, record: Option<Record>) {
         *answer = record;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_is_that_of_the_place() {
+        let hole = |range: std::ops::Range<u64>| Msn::new(range.start)..Msn::new(range.end);
+        let (first, end) = (Msn::new(10), Msn::new(30));
+        let why = Reasons { first, end, holes: vec![hole(5..7), hole(20..25)] };
+        for (msns, wanted) in [
+            (0..5, Missing::Trimmed),
+            (5..7, Missing::Lost),
+            (7..10, Missing::Trimmed),
+            (10..20, Missing::Removed),
+            (20..25, Missing::Lost),
+            (25..30, Missing::Removed),
+            (30..40, Missing::NotYet),
+        ] {
+            for msn in msns {
+                assert_eq!(why.of(Msn::new(msn)), wanted, "{msn}");
+            }
+        }
+    }
+}

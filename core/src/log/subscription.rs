@@ -14,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::cache::Tailer;
+use super::filter::Filter;
 use super::partition::Partition;
 use super::queue::closed;
 use super::read::BatchPage;
+use super::subscribe_options::SubscribeOptions;
 use crate::batch::{DecodeLimits, Records};
 use crate::store::{ReadLimit, wait_for};
 use crate::{ErrorKind, Msn, Record, RecordBatch, Result};
@@ -25,6 +27,8 @@ use crate::{ErrorKind, Msn, Record, RecordBatch, Result};
 const PAGE_BYTES: usize = 256 << 10;
 /// The size of a page that is read ahead: what hides the wait.
 const AHEAD_BYTES: usize = 1 << 20;
+/// How much a filter looks at in vain at a time.
+const TURN_BYTES: usize = 1 << 20;
 /// A page that was read ahead in less time came from memory: the next one is tried at once.
 const AT_ONCE: Duration = Duration::from_micros(200);
 
@@ -40,9 +44,31 @@ pub struct BatchSubscription {
     /// Behind the last batch that was read.
     read_msn: Msn,
     fetch: Option<Fetch>,
+    /// Pages that were read and not yet taken up, in order, each with whether it was there at once.
+    ahead: VecDeque<Result<(BatchPage, bool)>>,
+    policy: Policy,
     ended: bool,
     /// Several of them make it worth to keep what one has read.
     _tailer: Tailer,
+}
+
+/// How much is read at a time and ahead.
+#[derive(Clone, Copy, Debug)]
+struct Policy {
+    /// The size of a page that may be there at once, and of one that has to be waited for.
+    page_bytes: usize,
+    ahead_bytes: usize,
+    pages_ahead: usize,
+}
+
+impl From<&SubscribeOptions> for Policy {
+    fn from(options: &SubscribeOptions) -> Self {
+        Self {
+            page_bytes: options.page_bytes.unwrap_or(PAGE_BYTES),
+            ahead_bytes: options.page_bytes.unwrap_or(AHEAD_BYTES),
+            pages_ahead: options.pages_ahead,
+        }
+    }
 }
 
 /// The next page on its way.
@@ -77,8 +103,10 @@ impl Future for Fetch {
 }
 
 impl BatchSubscription {
-    pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
+    pub(super) fn new(partition: Arc<Partition>, from: Msn, options: &SubscribeOptions) -> Self {
         Self {
+            policy: options.into(),
+            ahead: VecDeque::new(),
             _tailer: partition.cache.tailer(),
             partition,
             batches: VecDeque::new(),
@@ -94,46 +122,109 @@ impl BatchSubscription {
         self.next_msn
     }
 
-    /// Begins to read the next page if there is one. Where pages are there at once it does not pay:
-    /// what another core has read is in the wrong cache.
+    /// Begins to read the next pages if there are any. Where pages are there at once it does not
+    /// pay: what another core has read is in the wrong cache.
     fn read_ahead(&mut self) {
-        if self.partition.bounds().next_msn <= self.read_msn {
+        let room = self.policy.pages_ahead.saturating_sub(self.ahead.len());
+        let waiting = self.fetch.is_some() || room == 0;
+        if waiting || self.partition.bounds().next_msn <= self.read_msn {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let (partition, from) = (self.partition.clone(), self.read_msn);
+        let (partition, from, policy) = (self.partition.clone(), self.read_msn, self.policy);
+        // One more than there are, so that the first ones do not wait for the last.
+        let pages = room.min(self.ahead.len() + 1);
         let task = if partition.store_blocks {
             let waiting = runtime.clone();
-            let limit = ReadLimit::bytes(AHEAD_BYTES);
+            let limit = ReadLimit::bytes(policy.ahead_bytes);
             let read = async move {
                 let began = Instant::now();
                 let page = partition.read_batches(from, limit).await?;
-                Ok(Fetched { page, at_once: began.elapsed() < AT_ONCE })
+                let at_once = began.elapsed() < AT_ONCE;
+                Ok(Fetched { page, at_once, more: Vec::new() }
+                    .and_more(&partition, limit, pages)
+                    .await)
             };
             runtime.spawn_blocking(move || wait_for(&waiting, read))
         } else {
-            runtime.spawn(next_page(partition, from))
+            runtime.spawn(async move {
+                let fetched = next_page(partition.clone(), from, policy.page_bytes).await?;
+                let limit = ReadLimit::bytes(policy.page_bytes);
+                Ok(fetched.and_more(&partition, limit, pages).await)
+            })
         };
         self.fetch = Some(Fetch::Ahead(Ahead(task)));
     }
+
+    /// Takes up pages that were read ahead meanwhile, and begins to read those after them.
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        let Some(Fetch::Ahead(task)) = &self.fetch else { return };
+        if task.0.is_finished() && self.poll_fetch(cx).is_ready() && self.is_waited_for() {
+            self.read_ahead();
+        }
+    }
+
+    /// Takes up the next pages from the store.
+    fn poll_fetch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (from, bytes) = (self.read_msn, self.policy.page_bytes);
+        let partition = &self.partition;
+        let fetch = self.fetch.get_or_insert_with(|| {
+            Fetch::Here(Box::pin(next_page(partition.clone(), from, bytes)))
+        });
+        let fetched = ready!(Pin::new(fetch).poll(cx));
+        self.fetch = None;
+        match fetched {
+            Err(error) => self.ahead.push_back(Err(error)),
+            Ok(Fetched { page, at_once, more }) => {
+                for page in std::iter::once(page).chain(more) {
+                    self.read_msn = page.next_msn;
+                    self.ahead.push_back(Ok((page, at_once)));
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the newest page had to be waited for, so that reading ahead pays.
+    fn is_waited_for(&self) -> bool {
+        matches!(self.ahead.back(), Some(Ok((_, false))))
+    }
 }
 
-/// A page, and whether the store has pages at once.
+/// A page, whether the store has pages at once, and the pages that follow.
 struct Fetched {
     page: BatchPage,
     at_once: bool,
+    more: Vec<BatchPage>,
+}
+
+impl Fetched {
+    /// With the pages that follow, `pages` in all, as far as they are there.
+    async fn and_more(mut self, partition: &Partition, limit: ReadLimit, pages: usize) -> Self {
+        let mut from = self.page.next_msn;
+        while self.more.len() + 1 < pages && from < partition.bounds().next_msn {
+            // Whatever is wrong here is met again, and said, by the next one who reads.
+            let Ok(page) = partition.read_batches(from, limit).await else { break };
+            if page.batches.is_empty() {
+                break;
+            }
+            from = page.next_msn;
+            self.more.push(page);
+        }
+        self
+    }
 }
 
 /// The next page that has batches, waiting for it.
-async fn next_page(partition: Arc<Partition>, from: Msn) -> Result<Fetched> {
+async fn next_page(partition: Arc<Partition>, from: Msn, bytes: usize) -> Result<Fetched> {
     loop {
-        let mut read = pin!(partition.read_batches(from, ReadLimit::bytes(PAGE_BYTES)));
+        let mut read = pin!(partition.read_batches(from, ReadLimit::bytes(bytes)));
         let (page, at_once) = match futures::poll!(&mut read) {
             Poll::Ready(page) => (page?, true),
             Poll::Pending => (read.await?, false),
         };
         if !page.batches.is_empty() {
-            return Ok(Fetched { page, at_once });
+            return Ok(Fetched { page, at_once, more: Vec::new() });
         }
         // Nothing below the end that was seen, nor below `from`, needs to be looked at again.
         let end = from.max(page.next_msn);
@@ -145,6 +236,7 @@ impl Stream for BatchSubscription {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.gather(cx);
         loop {
             if let Some(batch) = self.batches.pop_front() {
                 self.next_msn = batch.next_msn();
@@ -153,14 +245,12 @@ impl Stream for BatchSubscription {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let (partition, from) = (self.partition.clone(), self.read_msn);
-            let fetch =
-                self.fetch.get_or_insert_with(|| Fetch::Here(Box::pin(next_page(partition, from))));
-            let page = ready!(Pin::new(fetch).poll(cx));
-            self.fetch = None;
+            let Some(page) = self.ahead.pop_front() else {
+                ready!(self.poll_fetch(cx));
+                continue;
+            };
             match page {
-                Ok(Fetched { page, at_once }) => {
-                    self.read_msn = page.next_msn;
+                Ok((page, at_once)) => {
                     self.batches = page.batches.into();
                     if !at_once {
                         self.read_ahead();
@@ -190,19 +280,33 @@ impl fmt::Debug for BatchSubscription {
 ///
 /// MSNs that were trimmed or lost to damage are passed over. It waits at the end for more, ends
 /// when the log is closed, and ends after an error. Dropping it frees it. Where pages have to
-/// be waited for, the next one is read while one is consumed; memory is bounded by two pages of about 1 MiB.
+/// be waited for, the next one is read while one is consumed; memory is bounded by two pages of about
+/// 1 MiB, or as [`SubscribeOptions`] say. Where a filter finds nothing, [`next_msn`](Self::next_msn)
+/// still rises.
 #[derive(Debug)]
 pub struct Subscription {
     batches: BatchSubscription,
     records: Option<Records>,
+    filter: Filter,
+    /// What the filter has found in the batch at hand.
+    filtered: VecDeque<Record>,
+    /// How many bytes it has looked at in vain.
+    looked_at_bytes: usize,
     next_msn: Msn,
     ended: bool,
 }
 
 impl Subscription {
-    pub(super) fn new(partition: Arc<Partition>, from: Msn) -> Self {
-        let batches = BatchSubscription::new(partition, from);
-        Self { batches, records: None, next_msn: from, ended: false }
+    pub(super) fn new(partition: Arc<Partition>, from: Msn, options: SubscribeOptions) -> Self {
+        Self {
+            batches: BatchSubscription::new(partition, from, &options),
+            records: None,
+            filter: options.filter,
+            filtered: VecDeque::new(),
+            looked_at_bytes: 0,
+            next_msn: from,
+            ended: false,
+        }
     }
 
     /// The smallest MSN that the next record can have.
@@ -213,6 +317,9 @@ impl Subscription {
     /// The next record of the batch at hand that was asked for.
     fn next_at_hand(&mut self) -> Option<Result<Record>> {
         let from = self.next_msn;
+        if let Some(record) = self.filtered.pop_front() {
+            return Some(Ok(record));
+        }
         let records = self.records.as_mut()?;
         records.find(|record| record.as_ref().map_or(true, |record| record.msn >= from))
     }
@@ -220,10 +327,18 @@ impl Subscription {
     /// Takes up the next batch; `None` at the end of the stream.
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<()>>> {
         let batch = ready!(Pin::new(&mut self.batches).poll_next(cx));
-        Poll::Ready(batch.map(|batch| {
-            self.records = Some(batch?.records(DecodeLimits::default())?);
-            Ok(())
-        }))
+        let Some(batch) = batch else { return Poll::Ready(None) };
+        Poll::Ready(Some(batch.and_then(|batch| self.take_up(&batch))))
+    }
+
+    fn take_up(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.filter == Filter::Everything {
+            self.records = Some(batch.records(DecodeLimits::default())?);
+        } else {
+            self.filtered = self.filter.take(batch, self.next_msn)?.into();
+            self.looked_at_bytes += batch.encoded_len();
+        }
+        Ok(())
     }
 }
 
@@ -238,10 +353,17 @@ impl Stream for Subscription {
             match self.next_at_hand() {
                 Some(Ok(record)) => {
                     self.next_msn = record.msn.plus(1);
+                    self.looked_at_bytes = 0;
                     return Poll::Ready(Some(Ok(record)));
                 }
                 Some(Err(error)) => break error,
                 None => self.next_msn = self.next_msn.max(self.batches.next_msn()),
+            }
+            if self.looked_at_bytes >= TURN_BYTES {
+                // A filter that finds nothing lets the other tasks of its worker run.
+                self.looked_at_bytes = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             match ready!(self.poll_batch(cx)) {
                 Some(Ok(())) => {}

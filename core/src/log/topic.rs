@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use super::committer::Committers;
 use super::compaction::{Compacted, Job};
 use super::config::{AppendOptions, TopicConfig};
+use super::constraints::{Gate, Permit, Rules};
 use super::partition::Partition;
 use super::partition_of_key;
+use super::producers::OpenProducers;
 use super::read::{BatchPage, Page};
 use super::{
-    Appended, BatchSubscription, Consumer, Missing, PartitionDescription, Subscription,
-    TopicDescription,
+    AppendSink, Appended, BatchSubscription, Consumer, Filter, MergedSubscription, Missing,
+    PartitionDescription, Partitioner, Producer, SubscribeOptions, Subscription, TopicDescription,
 };
 use crate::store::{Bounds, MessageStore, ReadLimit};
 use crate::{
@@ -22,6 +24,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Topic {
     inner: Arc<Inner>,
+    /// Who chooses partitions instead of the key.
+    partitioner: Option<Arc<dyn Partitioner>>,
 }
 
 #[derive(Debug)]
@@ -33,6 +37,8 @@ struct Inner {
     turn: AtomicU32,
     committers: Committers,
     store: Arc<dyn MessageStore>,
+    gate: Gate,
+    producers: OpenProducers,
 }
 
 /// The partitions of a topic; when it grows, the longer list comes behind, so that looking costs no
@@ -71,15 +77,32 @@ impl Topic {
         config: TopicConfig,
         partitions: Vec<Arc<Partition>>,
         store: Arc<dyn MessageStore>,
+        gate: Gate,
     ) -> Self {
         let (config, turn) = (RwLock::new(Arc::new(config)), AtomicU32::new(0));
         let partitions = Generation::of(partitions);
         let committers = Committers::default();
-        Self { inner: Arc::new(Inner { name, config, partitions, turn, committers, store }) }
+        let producers = OpenProducers::default();
+        let inner =
+            Arc::new(Inner { name, config, partitions, turn, committers, store, gate, producers });
+        Self { inner, partitioner: None }
+    }
+
+    /// The same topic, with partitions chosen by `partitioner` for appends through this handle and
+    /// its clones.
+    #[must_use]
+    pub fn with_partitioner(&self, partitioner: impl Partitioner) -> Self {
+        self.clone().partitioned_by(Some(Arc::new(partitioner)))
+    }
+
+    pub(super) fn partitioned_by(mut self, partitioner: Option<Arc<dyn Partitioner>>) -> Self {
+        self.partitioner = partitioner;
+        self
     }
 
     /// Takes up another configuration, and the partitions that it adds. Called by one at a time.
-    pub(super) fn take_up(&self, config: TopicConfig, added: Vec<Arc<Partition>>) {
+    pub(super) fn take_up(&self, config: TopicConfig, rules: Rules, added: Vec<Arc<Partition>>) {
+        self.inner.gate.take_up(Ok(rules));
         for partition in self.partitions() {
             partition.configure(&config);
         }
@@ -107,20 +130,23 @@ impl Topic {
 
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
     ///
-    /// A key chooses the partition as Kafka does; without one the partitions take turns. Waits only
+    /// A key chooses the partition as Kafka does, unless a [`Partitioner`] is set; without one the
+    /// partitions take turns. Waits only
     /// while too many bytes are in flight; cancelling it while it waits appends nothing.
     ///
     /// # Errors
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
-    /// [`Refused`](ErrorKind::Refused), its source a [`Refusal`](super::Refusal);
+    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic;
+    /// [`Refused`](ErrorKind::Refused), transient when the topic's rate is used up, else with a
+    /// [`Refusal`](super::Refusal) as its source;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
         self.append_with(message, AppendOptions::default()).await
     }
 
-    /// As [`append`](Self::append), with a level or partition of its own.
+    /// As [`append`](Self::append), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -130,8 +156,28 @@ impl Topic {
         message: impl Into<Message>,
         options: AppendOptions,
     ) -> Result<Appended> {
-        let message = message.into();
-        self.place(&message, options)?.append(&message, options.durability).await
+        self.append_ref(&message.into(), options).await
+    }
+
+    pub(super) async fn append_ref(
+        &self,
+        message: &Message,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append(message, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    /// A [`Sink`](futures::Sink) that appends: its flush returns when all is acked.
+    pub fn sink(&self) -> AppendSink {
+        self.sink_with(AppendOptions::default())
+    }
+
+    /// As [`sink`](Self::sink), with a level or partition of its own.
+    pub fn sink_with(&self, options: AppendOptions) -> AppendSink {
+        AppendSink::new(self.clone(), options)
     }
 
     /// As [`append_with`](Self::append_with) from a thread that waits for the ack anyway: it writes
@@ -141,7 +187,10 @@ impl Topic {
         message: &Message,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.place(message, options)?.append_here(message, options.durability).await
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append_here(message, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Appends messages to one partition, all or nothing, also across a crash.
@@ -149,7 +198,7 @@ impl Topic {
     /// # Errors
     ///
     /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for no message at all, or
-    /// for keys that belong to different partitions.
+    /// for messages that belong to different partitions.
     pub async fn append_batch<M: Into<Message>>(
         &self,
         messages: impl IntoIterator<Item = M>,
@@ -158,7 +207,7 @@ impl Topic {
         self.append_batch_with(&messages, AppendOptions::default()).await
     }
 
-    /// As [`append_batch`](Self::append_batch), with a level or partition of its own.
+    /// As [`append_batch`](Self::append_batch), with a level, partition or compression of its own.
     ///
     /// # Errors
     ///
@@ -168,17 +217,17 @@ impl Topic {
         messages: &[Message],
         options: AppendOptions,
     ) -> Result<Appended> {
-        let Some(first) = messages.first() else {
+        if messages.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "a batch of no messages"));
-        };
+        }
         let partition = match options.partition {
             Some(partition) => partition,
-            None => {
-                self.check_same_partition(messages)?;
-                self.choose(messages.iter().find(|message| message.key.is_some()).unwrap_or(first))
-            }
+            None => self.choose_for_all(messages)?,
         };
-        self.partition(partition)?.append_batch(messages, options.durability).await
+        let permit = self.admit(messages)?;
+        let appended = self.partition(partition)?.append_batch(messages, options).await?;
+        permit.spend();
+        Ok(appended)
     }
 
     /// Records of a partition in order, from `from` or the next available MSN on.
@@ -226,7 +275,91 @@ impl Topic {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
     pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
-        Ok(Subscription::new(self.partition(partition)?.clone(), from))
+        self.subscribe_with(partition, from, SubscribeOptions::default())
+    }
+
+    /// As [`subscribe`](Self::subscribe), with a filter, or pages of one's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not, and for options out of range.
+    pub fn subscribe_with(
+        &self,
+        partition: u32,
+        from: Msn,
+        options: SubscribeOptions,
+    ) -> Result<Subscription> {
+        options.check()?;
+        Ok(Subscription::new(self.partition(partition)?.clone(), from, options))
+    }
+
+    /// A stream of all partitions' records from their beginning on, from history to live.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe_partitions`](Self::subscribe_partitions).
+    pub fn subscribe_all(&self) -> Result<MergedSubscription> {
+        let all = (0..self.partition_count()).map(|partition| (partition, Msn::ZERO));
+        self.subscribe_partitions(all, &SubscribeOptions::default())
+    }
+
+    /// A stream of some partitions' records, each from an MSN on, from history to live.
+    ///
+    /// Goes on where another one stood with its
+    /// [`positions`](MergedSubscription::positions).
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not or is named twice, and for
+    /// options out of range.
+    pub fn subscribe_partitions(
+        &self,
+        positions: impl IntoIterator<Item = (u32, Msn)>,
+        options: &SubscribeOptions,
+    ) -> Result<MergedSubscription> {
+        let mut subscriptions = Vec::new();
+        for (partition, from) in positions {
+            let subscription = self.subscribe_with(partition, from, options.clone())?;
+            subscriptions.push((partition, subscription));
+        }
+        MergedSubscription::new(subscriptions)
+    }
+
+    /// As [`read`](Self::read), only the records that `filter` asks for.
+    ///
+    /// One read of the store of about `limit` bytes, of which the page may have no record at all;
+    /// go on at [`Page::next_msn`]. Nothing more is there when that is not beyond `from`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_filtered(
+        &self,
+        partition: u32,
+        from: Msn,
+        limit: ReadLimit,
+        filter: &Filter,
+    ) -> Result<Page> {
+        self.partition(partition)?.read_filtered(from, limit, filter).await
+    }
+
+    /// The newest records below `before`, oldest first: at most `count`, of about `limit` bytes, at
+    /// least one if there is any and `count` is not 0.
+    ///
+    /// Empty only where nothing is below. To go on backwards, call it again with the MSN of the
+    /// first record. Reads about twice the MSNs that it answers, each batch once.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_before(
+        &self,
+        partition: u32,
+        before: Msn,
+        count: usize,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>> {
+        self.partition(partition)?.read_before(before, count, limit).await
     }
 
     /// As [`read`](Self::read), record batches as they are stored: the least cost.
@@ -251,7 +384,8 @@ impl Topic {
     ///
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_batches(&self, partition: u32, from: Msn) -> Result<BatchSubscription> {
-        Ok(BatchSubscription::new(self.partition(partition)?.clone(), from))
+        let options = SubscribeOptions::default();
+        Ok(BatchSubscription::new(self.partition(partition)?.clone(), from, &options))
     }
 
     /// The MSN of the first record at or after `timestamp`; the end of what readers see if none is.
@@ -381,6 +515,29 @@ impl Topic {
         Ok(Consumer::new(self.clone(), committer))
     }
 
+    /// A named producer of this topic, whose messages are stored once, however often they are sent.
+    ///
+    /// Producers of the same name that were opened before are fenced. The first one of the topic
+    /// reads what was appended since the last snapshot of its producers, which is made whenever
+    /// they have appended 64 MiB, and when the log is closed. A topic has at most 1,000 of them;
+    /// those that were not used for
+    /// [`producer_expiry`](super::LogBuilder::producer_expiry) make room for new ones, and start
+    /// again at sequence 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a name outside the allow-list;
+    /// [`TooLarge`](ErrorKind::TooLarge) beyond the limit; [`ReadOnly`](ErrorKind::ReadOnly);
+    /// and whatever the store answers.
+    pub async fn producer(&self, name: impl AsRef<str>) -> Result<Producer> {
+        let name = ConsumerName::parse(name)?;
+        Producer::open(self, name, &self.inner.store).await
+    }
+
+    pub(super) fn open_producers(&self) -> &OpenProducers {
+        &self.inner.producers
+    }
+
     /// Its configuration, and what each partition holds.
     ///
     /// # Errors
@@ -452,28 +609,49 @@ impl Topic {
         })
     }
 
+    /// Lets messages in that keep the topic's rules.
+    pub(super) fn admit(&self, messages: &[Message]) -> Result<Permit> {
+        let permit = self.inner.gate.admit(messages);
+        permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
+    }
+
     fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
-    fn choose(&self, message: &Message) -> u32 {
+    pub(super) fn choose(&self, message: &Message) -> u32 {
         let count = self.partition_count();
-        match &message.key {
-            _ if count == 1 => 0,
-            Some(key) => partition_of_key(key, count),
+        if count == 1 {
+            return 0;
+        }
+        match self.wanted(message, count) {
+            Some(partition) => partition,
             None => self.inner.turn.fetch_add(1, Ordering::Relaxed) % count,
         }
     }
 
-    fn check_same_partition(&self, messages: &[Message]) -> Result<()> {
-        let count = self.partition_count();
-        let mut keys = messages.iter().filter_map(|message| message.key.as_ref());
-        let Some(first) = keys.next() else { return Ok(()) };
-        let partition = partition_of_key(first, count);
-        if keys.all(|key| partition_of_key(key, count) == partition) {
-            return Ok(());
+    /// The partition that the message itself asks for.
+    fn wanted(&self, message: &Message, count: u32) -> Option<u32> {
+        match &self.partitioner {
+            None => message.key.as_ref().map(|key| partition_of_key(key, count)),
+            Some(partitioner) => partitioner.partition(message, count),
         }
-        let why = "keys of a batch belong to different partitions; append a batch for each";
+    }
+
+    /// The partition of a batch: the one that any of its messages asks for.
+    pub(super) fn choose_for_all(&self, messages: &[Message]) -> Result<u32> {
+        let count = self.partition_count();
+        if count == 1 {
+            return Ok(0);
+        }
+        let mut wanted = messages.iter().filter_map(|message| self.wanted(message, count));
+        let Some(partition) = wanted.next() else {
+            return Ok(self.inner.turn.fetch_add(1, Ordering::Relaxed) % count);
+        };
+        if wanted.all(|other| other == partition) {
+            return Ok(partition);
+        }
+        let why = "messages of a batch belong to different partitions; append a batch for each";
         Err(Error::new(ErrorKind::Invalid, why))
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use super::Topic;
 use super::cache::{BatchCache, CacheStats};
@@ -12,10 +14,12 @@ use super::cleaner::Cleaner;
 use super::commits::{CommitsDocument, consumers_by_topic};
 use super::compaction::{Job, Schedule, state_key};
 use super::config::{LogBuilder, TopicConfig};
+use super::constraints::{Constraints, Gate, Rules};
 use super::expiry::empty_key;
 use super::hooks::Hooks;
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
+use super::producers::{registry_key, snapshot_key};
 use super::queue::{Queue, closed};
 use crate::store::{
     Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
@@ -34,6 +38,7 @@ pub(super) struct Topics {
     store: Arc<dyn MessageStore>,
     options: Arc<LogBuilder>,
     shared: Shared,
+    opened: Instant,
     topics: RwLock<HashMap<TopicName, Topic>>,
     pub(super) cleaner: Cleaner,
     /// Held while the set of topics changes; true once closed.
@@ -50,14 +55,15 @@ impl Topics {
             in_flight: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             store_batch_bytes_max: capabilities.batch_bytes_max,
             store_blocks: capabilities.calls_block,
+            documents: store.clone(),
             hooks: Arc::new(Hooks::of(&options)),
             cache: BatchCache::new(cache_bytes(&options, &capabilities)),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);
         let (topics, closed) = (RwLock::default(), tokio::sync::Mutex::new(false));
-        let (cleaner, schedule) = (Cleaner::default(), OnceLock::new());
-        Ok(Self { store, options, shared, topics, cleaner, closed, schedule })
+        let (cleaner, schedule, opened) = (Cleaner::default(), OnceLock::new(), Instant::now());
+        Ok(Self { store, options, shared, opened, topics, cleaner, closed, schedule })
     }
 
     /// Starts what runs by itself.
@@ -77,6 +83,15 @@ impl Topics {
 
     pub(super) fn store_info(&self) -> StoreInfo {
         self.store.info()
+    }
+
+    /// How long the log has been open.
+    pub(super) fn open_for(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    pub(super) fn options(&self) -> &LogBuilder {
+        &self.options
     }
 
     pub(super) fn cache_stats(&self) -> CacheStats {
@@ -114,16 +129,19 @@ impl Topics {
         self.check_writable()?;
         config.check()?;
         self.check_level(config)?;
+        Rules::of(&config.constraints)?;
+        let mut config = config.clone();
+        config.constraints.follow(&Constraints::default());
         let closed = self.closed.lock().await;
         check_not_closed(*closed)?;
         if self.load_config(name).await?.is_some() {
             return Err(already_exists(name));
         }
-        match self.save_config(name, config, Expected::Absent).await {
+        match self.save_config(name, &config, Expected::Absent).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return Err(already_exists(name)),
             saved => saved?,
         }
-        self.open_partitions(name, config.clone()).await
+        self.open_partitions(name, config).await
     }
 
     pub(super) async fn configure(
@@ -144,12 +162,14 @@ impl Topics {
             config.check()?;
             self.check_level(&config)?;
             check_growth(&present, &config)?;
+            config.constraints.follow(&present.constraints);
+            let rules = Rules::of(&config.constraints)?;
             match self.save_config(name, &config, expected).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => continue,
                 saved => saved?,
             }
             let added = self.start_partitions(name, &config, topic.partition_count()).await?;
-            topic.take_up(config.clone(), added);
+            topic.take_up(config.clone(), rules, added);
             self.cleaner.note(name, &config);
             return Ok(config);
         }
@@ -213,8 +233,10 @@ impl Topics {
         for partition in (0..config.partitions).rev() {
             let partition = TopicPartition::new(name.clone(), partition);
             self.store.discard(&state_key(&partition)?, Expected::Any).await?;
+            self.store.discard(&snapshot_key(&partition)?, Expected::Any).await?;
             self.store.remove(&partition).await?;
         }
+        self.store.discard(&registry_key(name)?, Expected::Any).await?;
         self.store.discard(&topic_key(name)?, Expected::Any).await?;
         self.cleaner.forget(name);
         Ok(())
@@ -284,7 +306,13 @@ impl Topics {
         self.check_level(&config)?;
         let partitions = self.start_partitions(name, &config, 0).await?;
         self.cleaner.note(name, &config);
-        let topic = Topic::new(name.clone(), config, partitions, self.store.clone());
+        let rules = match self.options.access {
+            Access::Read => Ok(Rules::default()),
+            Access::Write => Rules::of(&config.constraints),
+        };
+        let gate = Gate::of(rules, self.options.clock.clone());
+        let topic = Topic::new(name.clone(), config, partitions, self.store.clone(), gate)
+            .partitioned_by(self.options.partitioner.clone());
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.insert(name.clone(), topic.clone());
         Ok(topic)
@@ -304,7 +332,8 @@ impl Topics {
                 Access::Read => OpenOptions::existing(),
                 Access::Write => OpenOptions::or_create(),
             };
-            let store = self.store.open(&partition, options).await;
+            let span = tracing::debug_span!("open", %partition);
+            let store = self.store.open(&partition, options).instrument(span).await;
             let store = store.map_err(|error| error.within(format_args!("open `{partition}`")))?;
             let options = &self.options;
             partitions.push(Partition::start(partition, store, options, config, &self.shared));

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use tracing::Instrument;
+
 use super::hooks::Deletion;
 use super::partition::Partition;
 use super::retention::Retention;
@@ -195,8 +197,10 @@ impl Partition {
     }
 
     async fn trim_store(&self, before: Msn) -> Result<Msn> {
+        self.keep_producers().await?;
         let _rewriting = self.rewriting.lock().await;
         let _lane = self.lane.lock().await;
-        self.store.trim(before).await
+        let span = tracing::debug_span!("trim", partition = %self.name, %before);
+        self.store.trim(before).instrument(span).await
     }
 }

@@ -12,6 +12,9 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) const DOCUMENT_KEY_BYTES_MAX: usize = 700;
 
 /// The name of a document: names of the allow-list joined by `/`, e.g. `topics/orders`.
+///
+/// `a` and `a/b` may both exist, and 700 bytes do not fit one file name; `=`, `+` and `~` are never
+/// in a key.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DocumentKey(Arc<str>);
 
@@ -50,6 +53,9 @@ impl fmt::Display for DocumentKey {
 }
 
 /// Which state of a document a value is: changes with every save, never comes back.
+///
+/// Not after a discard, a reopen or a crash either; e.g. the number of openings, made durable before
+/// the first save, in the upper half and a counter in the lower one.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Version(u64);
 

@@ -22,7 +22,9 @@
 //! excludes a second writer with [`Locked`](crate::ErrorKind::Locked); a shared store raises the
 //! writer epoch, and the old writer's next append or sync answers
 //! [`Fenced`](crate::ErrorKind::Fenced).
-//! Any number of readers may open the same place at the same time and follow it.
+//! With [`Capabilities::shared_readers`] any number of readers may open the same place beside the
+//! writer and follow it; without it a reader beside a writer is refused with `Locked`. A reader of a
+//! place that is not there makes nothing: it sees it empty, or is answered `NotFound`.
 //!
 //! **One appender.** `append`, `trim` and `truncate` of one partition are called from one place at a
 //! time; `sync` beside them, as many at a time as [`Capabilities::syncs_in_flight_max`]; `replace`
@@ -33,16 +35,19 @@
 //! a gap, a torn batch or a torn document, and the handle stays usable.
 //!
 //! **Failure.** An error says whether anything happened ([`Effect`](crate::Effect)). After
-//! `Unknown` the partition is [`Poisoned`](crate::ErrorKind::Poisoned) for writing until the store
-//! is reopened; reads go on. A failed sync is never tried again.
+//! `Unknown` of an append, sync, trim, truncate or replace the partition is
+//! [`Poisoned`](crate::ErrorKind::Poisoned) for writing until the store is reopened; reads go on. A
+//! failed sync is never tried again. After `Unknown` of a `save` or `discard` the document is as it
+//! was or as it should be: load it.
 //!
 //! **Waiting.** No call blocks the thread that polls it, except through [`blocking`]. A store whose
 //! `append` and `sync` do so claims [`Capabilities::calls_block`], and the log gives its partitions
 //! a thread while they are written.
 //!
 //! **Close** makes everything appended durable as `sync` would, and is a no-op the second time;
-//! later calls answer [`Closed`](crate::ErrorKind::Closed). Dropping a store without closing it
-//! loses nothing that a `sync` has covered.
+//! later calls answer [`Closed`](crate::ErrorKind::Closed), except `bounds`, which answers what was
+//! known last. A poisoned store answers its failure and still lets the place go. Dropping a store
+//! without closing it loses nothing that a `sync` has covered.
 
 mod blocking;
 mod capabilities;
@@ -84,12 +89,14 @@ pub trait MessageStore: Debug + Send + Sync + 'static {
     /// What this store can do; constant for the value's life.
     fn capabilities(&self) -> Capabilities;
 
-    /// Opens a partition. Opening the same one again answers the same sequence.
+    /// Opens a partition. Opening the same one again answers the same sequence. A partition that it
+    /// creates is durable with the first `sync` at the latest.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) when it does not exist and `options` do not create it;
-    /// [`ReadOnly`](ErrorKind::ReadOnly) when it does not exist and the store is open for reading;
+    /// [`ReadOnly`](ErrorKind::ReadOnly) when `options` would create it and the store is open for
+    /// reading;
     /// [`Corrupt`](ErrorKind::Corrupt) when its bytes are damaged beyond what a hole can name.
     async fn open(
         &self,
@@ -100,7 +107,7 @@ pub trait MessageStore: Debug + Send + Sync + 'static {
     /// Every partition there is, sorted.
     async fn partitions(&self) -> Result<Vec<TopicPartition>>;
 
-    /// Removes a partition and all that it holds; answers whether it existed.
+    /// Removes a partition and all that it holds; durable when it returns. Answers whether it existed.
     ///
     /// Open handles of it answer [`Closed`](ErrorKind::Closed) afterwards. The same name can be
     /// created again and starts empty.
@@ -170,7 +177,8 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Any error poisons the partition: what was not durable may be lost.
+    /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Closed`](ErrorKind::Closed). Any other error poisons
+    /// the partition: what was not durable may be lost.
     async fn sync(&self) -> Result<Msn>;
 
     /// Whole batches in order, from the one that holds `from` or else the next one there is.
@@ -190,6 +198,11 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// Never drops a record at or above `before`; may keep more unless
     /// [`Capabilities::exact_trim`], with which it keeps only the batch that `before` lies in.
     /// Beyond the end it trims all there is. Moving back changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly), [`Poisoned`](ErrorKind::Poisoned),
+    /// [`Fenced`](ErrorKind::Fenced) and [`Closed`](ErrorKind::Closed).
     async fn trim(&self, before: Msn) -> Result<Msn>;
 
     /// What the partition takes up.
@@ -365,11 +378,31 @@ pub struct Usage {
     pub allocated_bytes: u64,
     /// Files, objects or the like that hold them; 0 where there is no such thing.
     pub segments: u64,
+    /// How many of these are open now; 0 where there is no such thing.
+    pub open_files: u64,
 }
 
 impl Usage {
     /// Usage by these three figures.
     pub const fn new(bytes: u64, allocated_bytes: u64, segments: u64) -> Self {
-        Self { bytes, allocated_bytes, segments }
+        Self { bytes, allocated_bytes, segments, open_files: 0 }
+    }
+
+    /// The same usage with so many open files.
+    #[must_use]
+    pub const fn with_open_files(mut self, open_files: u64) -> Self {
+        self.open_files = open_files;
+        self
+    }
+
+    /// This usage and the other one together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            allocated_bytes: self.allocated_bytes.saturating_add(other.allocated_bytes),
+            segments: self.segments.saturating_add(other.segments),
+            open_files: self.open_files.saturating_add(other.open_files),
+        }
     }
 }

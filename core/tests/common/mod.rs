@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,6 +23,14 @@ pub(crate) struct Control {
     pub(crate) sync_count: AtomicU64,
     pub(crate) append_count: AtomicU64,
     pub(crate) batch_count: AtomicU64,
+    /// Reads that answered batches.
+    pub(crate) read_count: AtomicU64,
+    /// Whether a read is not there at once.
+    pub(crate) reads_wait: AtomicBool,
+    /// Segments that it says to have.
+    pub(crate) segments: AtomicU64,
+    /// How long a sync takes, in microseconds.
+    pub(crate) sync_micros: AtomicU64,
     /// A permit lets one save of a document through.
     pub(crate) saves: Semaphore,
     pub(crate) save_count: AtomicU64,
@@ -76,6 +84,10 @@ impl ControlledStore {
             sync_count: AtomicU64::new(0),
             append_count: AtomicU64::new(0),
             batch_count: AtomicU64::new(0),
+            read_count: AtomicU64::new(0),
+            reads_wait: AtomicBool::new(false),
+            segments: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
             saves: Semaphore::new(1_000_000),
             save_count: AtomicU64::new(0),
             load_count: AtomicU64::new(0),
@@ -185,6 +197,10 @@ impl PartitionStore for ControlledPartition {
     async fn sync(&self) -> Result<Msn> {
         let end = self.inner.bounds().next_msn;
         self.control.syncs.acquire().await.unwrap().forget();
+        let micros = self.control.sync_micros.load(Ordering::SeqCst);
+        if micros > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(micros));
+        }
         let failure = self.control.next_sync.lock().unwrap().take();
         if let Some(error) = failure {
             return Err(error);
@@ -197,7 +213,12 @@ impl PartitionStore for ControlledPartition {
     }
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
-        self.inner.read(from, limit).await
+        if self.control.reads_wait.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        let batches = self.inner.read(from, limit).await?;
+        self.control.read_count.fetch_add(u64::from(!batches.is_empty()), Ordering::SeqCst);
+        Ok(batches)
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {
@@ -205,11 +226,110 @@ impl PartitionStore for ControlledPartition {
     }
 
     async fn usage(&self) -> Result<Usage> {
-        self.inner.usage().await
+        let usage = self.inner.usage().await?;
+        let segments = self.control.segments.load(Ordering::SeqCst);
+        Ok(Usage::new(usage.bytes, usage.allocated_bytes, segments))
     }
 
     async fn find(&self, _: Timestamp) -> Result<Msn> {
         let answer = *self.control.find_answers.lock().unwrap();
         answer.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no search by time"))
+    }
+}
+
+/// A recorder that remembers what it is told, by name and labels.
+#[cfg(feature = "metrics")]
+#[derive(Debug, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<(String, f64)>>>);
+
+#[cfg(feature = "metrics")]
+impl Heard {
+    pub(crate) fn of(&self, name: &str) -> Vec<f64> {
+        let told = self.0.lock().unwrap();
+        told.iter().filter(|(told, _)| told == name).map(|(_, value)| *value).collect()
+    }
+
+    fn ear(&self, key: &metrics::Key) -> Arc<Ear> {
+        let labels = key.labels().map(|label| format!(" {}", label.value()));
+        Arc::new(Ear(format!("{}{}", key.name(), labels.collect::<String>()), self.0.clone()))
+    }
+}
+
+#[cfg(feature = "metrics")]
+#[derive(Debug)]
+struct Ear(String, Arc<Mutex<Vec<(String, f64)>>>);
+
+#[cfg(feature = "metrics")]
+impl Ear {
+    fn hear(&self, value: f64) {
+        self.1.lock().unwrap().push((self.0.clone(), value));
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl metrics::CounterFn for Ear {
+    fn increment(&self, value: u64) {
+        self.hear(value as f64);
+    }
+    fn absolute(&self, value: u64) {
+        self.hear(value as f64);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl metrics::GaugeFn for Ear {
+    fn increment(&self, value: f64) {
+        self.hear(value);
+    }
+    fn decrement(&self, value: f64) {
+        self.hear(-value);
+    }
+    fn set(&self, value: f64) {
+        self.hear(value);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl metrics::HistogramFn for Ear {
+    fn record(&self, value: f64) {
+        self.hear(value);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl metrics::Recorder for Heard {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(self.ear(key))
+    }
+    fn register_gauge(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(self.ear(key))
+    }
+    fn register_histogram(
+        &self,
+        key: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::from_arc(self.ear(key))
     }
 }

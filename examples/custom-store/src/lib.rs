@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use msglog_core::store::{
     Access, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions, Ownership,
-    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version,
+    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, blocking,
 };
 use msglog_core::{Error, ErrorKind, Result, TopicPartition};
 use redb::{
@@ -88,17 +88,6 @@ impl RedbStore {
         let shared = Arc::clone(&self.0);
         blocking(move || work(&shared)).await
     }
-}
-
-/// redb blocks: its work is done on a thread that may. It goes on when the future is dropped.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|cause| {
-        let error = Error::new(ErrorKind::Unavailable, "the work was cut off").with_source(cause);
-        Err(error.with_unknown_effect())
-    })
 }
 
 /// A new file's name is durable once its folder is synced.
@@ -289,6 +278,7 @@ impl MessageStore for RedbStore {
         capabilities.sync_survives = Survives::Power;
         capabilities.ownership = Ownership::Exclusive;
         capabilities.exact_trim = true;
+        capabilities.calls_block = true;
         capabilities
     }
 

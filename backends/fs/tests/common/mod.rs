@@ -3,6 +3,8 @@
 
 pub(crate) mod auditor;
 pub(crate) mod damaged;
+pub(crate) mod harm;
+pub(crate) mod shrink;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

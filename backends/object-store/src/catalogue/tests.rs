@@ -103,6 +103,50 @@ fn checkpoint_damaged_or_cut_at_any_byte_is_refused() {
 }
 
 #[test]
+fn checkpoint_whose_extents_have_a_gap_is_refused() {
+    let whole = replay(Catalogue::default(), &history()[..2]);
+    let extents = whole.partitions[&1].extents.len();
+    assert!(Catalogue::decode(&whole.encode()).is_ok());
+    for extent in 0..extents {
+        let (mut short, mut wide) = (whole.clone(), whole.clone());
+        short.partitions.get_mut(&1).unwrap().extents.remove(extent);
+        let run = &mut wide.partitions.get_mut(&1).unwrap().extents[extent].run;
+        run.next = run.next.plus(1);
+        let mut turned = whole.clone();
+        turned.partitions.get_mut(&1).unwrap().start = Msn::new(99);
+        for broken in [short, wide, turned] {
+            let error = Catalogue::decode(&broken.encode()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "extent {extent}");
+        }
+    }
+}
+
+#[test]
+fn commit_behind_the_last_seq_is_refused() {
+    let mut catalogue = Catalogue { seq: u64::MAX, ..Catalogue::default() };
+    let (header, directory) = read(&bytes_of(&history()[0], 0)).unwrap();
+    let error = catalogue.apply(&header, &directory).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn merged_segment_with_a_gap_is_refused() {
+    let mut catalogue = replay(Catalogue::default(), &history()[..3]);
+    let run = |base, next| Run {
+        base: Msn::new(base),
+        next: Msn::new(next),
+        max_timestamp: Timestamp::from_millis(5),
+        offset: 0,
+        length: 70,
+    };
+    let (base, runs) = (Msn::ZERO, vec![run(0, 1), run(2, 3)]);
+    let commit = Commit::new(vec![], vec![Event::Merge { id: 1, base, nonce: 1, runs }]);
+    let (header, directory) = read(&bytes_of(&commit, 4)).unwrap();
+    let error = catalogue.apply(&header, &directory).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn directory_damaged_or_cut_at_any_byte_is_refused() {
     for commit in history() {
         let bytes = bytes_of(&commit, 1);

@@ -13,7 +13,7 @@ async fn check_commits(url: &str) {
     let log = msglog::open_with(url, Log::builder().access(Access::Read)).await.unwrap();
     let orders = log.topic("orders").await.unwrap();
     assert_eq!(orders.partition_count(), 3);
-    assert_eq!(orders.config().compression, msglog::Compression::Lz4);
+    assert_eq!(orders.config().compression.codec, msglog::Compression::Lz4);
     let billing = orders.consumer("billing").unwrap();
     assert_eq!(billing.committed(1).await.unwrap(), Some(Msn::new(5)));
     assert_eq!(billing.committed(0).await.unwrap(), None);

@@ -12,8 +12,9 @@ use super::{Failure, inflate};
 /// How much larger than their gzip form records are expected to be.
 const RATIO_GUESS: usize = 4;
 
-pub(super) fn compress(records: &[u8], out: &mut BytesMut) -> io::Result<()> {
-    let mut encoder = GzEncoder::new(out.writer(), Level::default());
+pub(super) fn compress(records: &[u8], level: Option<i32>, out: &mut BytesMut) -> io::Result<()> {
+    let level = level.and_then(|level| u32::try_from(level).ok()).map(Level::new);
+    let mut encoder = GzEncoder::new(out.writer(), level.unwrap_or_default());
     encoder.write_all(records)?;
     encoder.finish().map(drop)
 }

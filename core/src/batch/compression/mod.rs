@@ -6,6 +6,7 @@ mod gzip;
 mod inflate;
 #[cfg(feature = "lz4")]
 mod lz4;
+mod policy;
 #[cfg(feature = "snappy")]
 mod snappy;
 #[cfg(feature = "zstd")]
@@ -16,6 +17,7 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+pub use self::policy::CompressionPolicy;
 use super::HEADER_BYTES;
 use crate::{Error, ErrorKind, Result};
 
@@ -86,20 +88,22 @@ impl Compression {
 ///
 /// # Errors
 ///
-/// [`Unsupported`](ErrorKind::Unsupported) when the codec's cargo feature is off.
-pub(super) fn compress(codec: Compression, records: &[u8]) -> Result<BytesMut> {
+/// As [`CompressionPolicy::check`].
+pub(super) fn compress(policy: CompressionPolicy, records: &[u8]) -> Result<BytesMut> {
+    policy.check()?;
+    let codec = policy.codec;
     // Most records shrink to half; those that do not make the buffer grow.
     let mut batch = BytesMut::with_capacity(HEADER_BYTES + records.len() / 2);
     batch.put_bytes(0, HEADER_BYTES);
     let done: Option<io::Result<()>> = match codec {
         #[cfg(feature = "gzip")]
-        Compression::Gzip => Some(gzip::compress(records, &mut batch)),
+        Compression::Gzip => Some(gzip::compress(records, policy.level, &mut batch)),
         #[cfg(feature = "lz4")]
         Compression::Lz4 => Some(lz4::compress(records, &mut batch)),
         #[cfg(feature = "snappy")]
         Compression::Snappy => Some(snappy::compress(records, &mut batch)),
         #[cfg(feature = "zstd")]
-        Compression::Zstd => Some(zstd::compress(records, &mut batch)),
+        Compression::Zstd => Some(zstd::compress(records, policy.level, &mut batch)),
         _ => None,
     };
     done.ok_or_else(|| unsupported(codec))?

@@ -12,11 +12,12 @@ use super::{Failure, inflate};
 /// How much larger than their Zstandard form records are expected to be.
 const RATIO_GUESS: usize = 4;
 
-pub(super) fn compress(records: &[u8], out: &mut BytesMut) -> io::Result<()> {
+pub(super) fn compress(records: &[u8], level: Option<i32>, out: &mut BytesMut) -> io::Result<()> {
+    let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
     let start = out.len();
     out.resize(start + compress_bound(records.len()), 0);
     let room = out.get_mut(start..).unwrap_or_default();
-    let written = bulk::compress_to_buffer(records, room, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+    let written = bulk::compress_to_buffer(records, room, level)?;
     out.truncate(start + written);
     Ok(())
 }

@@ -92,16 +92,19 @@ impl<'a> Run<'a> {
         if !self.is_due().await? {
             return Ok(self.done);
         }
+        // What is rewritten says no more who has produced it.
+        self.job.partition.keep_producers().await?;
+        let (mut records_gone, mut bytes_gone) = (0, 0);
         loop {
             let (keys, end) = self.note_keys().await?;
-            let before = self.done.clone();
             let horizon = self.rewrite(keys, end).await?;
-            if self.done.passes > 0 {
-                // A further pass goes over what an earlier one has left.
-                self.done.records_before = before.records_before;
-                self.done.bytes_before = before.bytes_before;
-            }
-            self.done.passes += 1;
+            // A further pass goes over what an earlier one has left.
+            let done = &mut self.done;
+            records_gone += done.records_before - done.records_after;
+            bytes_gone += done.bytes_before.saturating_sub(done.bytes_after);
+            done.records_before = done.records_after + records_gone;
+            done.bytes_before = done.bytes_after + bytes_gone;
+            done.passes += 1;
             self.dirty.start = end;
             self.job.partition.sync().await?;
             let usage = self.job.partition.store.usage().await?;
@@ -158,6 +161,7 @@ impl<'a> Run<'a> {
         let first = self.job.partition.bounds().first_msn;
         let mut rewriter = Rewriter::new(self.rules(keys), first);
         self.done.msns = first..end;
+        (self.done.records_before, self.done.bytes_before) = (0, 0);
         (self.done.records_after, self.done.bytes_after) = (0, 0);
         let (mut from, mut horizon) = (first, None);
         'reading: while from < end {
