@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use msglog_core::store::{
     Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
-    PartitionStore, ReadLimit, StoreInfo, Usage, Version,
+    PartitionStore, ReadLimit, SegmentRoom, StoreInfo, Usage, Version,
 };
 use msglog_core::{Msn, RecordBatch, Result, Timestamp, TopicPartition};
 
@@ -164,6 +164,10 @@ impl<A: Around> WrappedPartition<A> {
 impl<A: Around> PartitionStore for WrappedPartition<A> {
     fn bounds(&self) -> Bounds {
         self.inner.bounds()
+    }
+
+    fn segment(&self) -> Option<SegmentRoom> {
+        self.inner.segment()
     }
 
     fn holes(&self) -> Vec<Range<Msn>> {

@@ -1,6 +1,7 @@
 //! What is kept, who reads, and whether appends are taken, each call waiting for its answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Log, Topic};
 use crate::log::{CleanReport, ConsumerStatus};
@@ -15,6 +16,11 @@ impl Log {
     /// As [`crate::log::Log::clean`].
     pub fn clean(&self) -> Result<CleanReport> {
         wait_for(self.runtime.handle(), self.log.clean())
+    }
+
+    /// What the last run of the cleaner came to; `None` before it.
+    pub fn last_clean(&self) -> Option<Arc<CleanReport>> {
+        self.log.last_clean()
     }
 
     /// The consumers that there are, by topic.
