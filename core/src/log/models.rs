@@ -287,7 +287,8 @@ fn dropping_the_partition_answers_who_waits_and_ends_the_appender() {
         let store = ModelStore::new();
         let partition = partition(&store, 1 << 20);
         let appender = partition.take_appender().unwrap();
-        let appended = block_on(partition.append(&Message::new("x"), AppendOptions::default())).unwrap();
+        let appended =
+            block_on(partition.append(&Message::new("x"), AppendOptions::default())).unwrap();
         let dropping = thread::spawn(move || drop(partition));
         match block_on(appended.ack()) {
             Ok(_) => assert_eq!(store.bounds().durable_msn, Msn::new(1)),
