@@ -32,8 +32,7 @@ use crate::store::{
     PartitionStore, ReadLimit, StoreInfo, Usage, Version,
 };
 use crate::{
-    Durability, Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp,
-    TopicPartition,
+    Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp, TopicPartition,
 };
 
 /// How many places change over in a schedule of the second kind.
