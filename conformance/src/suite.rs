@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::case::Flavour;
 use crate::process::{Child, Job, Order};
+use crate::store_suite::crash;
 use crate::{Case, Cx, Failure};
 
 /// The variable that fixes the seed, to replay what failed.
@@ -154,7 +155,7 @@ impl Suite {
     }
 
     fn limit(&self, case: &Case) -> Duration {
-        Duration::from_secs(case.seconds_max).saturating_mul(self.patience)
+        time_limit(case, crash::rounds()).saturating_mul(self.patience)
     }
 
     fn run_on(&self, case: &Case, flavour: Flavour) -> Result<(), Ended> {
@@ -212,6 +213,13 @@ impl Suite {
     }
 }
 
+/// How long a case may take before patience: a crash case as often longer as it has more rounds.
+fn time_limit(case: &Case, crash_rounds: u64) -> Duration {
+    let is_crash = case.group == "crash" || case.group == "log-crash";
+    let times = if is_crash { crash_rounds.div_ceil(crash::ROUNDS).max(1) } else { 1 };
+    Duration::from_secs(case.seconds_max.saturating_mul(times))
+}
+
 /// Does the work in a thread of its own; one that hangs is left behind.
 fn watched<T: Send + 'static>(
     limit: Duration,
@@ -263,4 +271,20 @@ fn as_millis(took: Duration) -> u64 {
 fn by_chance() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish() >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_limit_of_a_crash_case_grows_with_its_rounds() {
+        for case in crate::cases() {
+            let own = Duration::from_secs(case.seconds_max);
+            let times = if case.group.contains("crash") { 11 } else { 1 };
+            assert_eq!(time_limit(case, 101), own * times, "{case:?}");
+            assert_eq!(time_limit(case, 10), own, "{case:?}");
+            assert_eq!(time_limit(case, 0), own, "{case:?}");
+        }
+    }
 }

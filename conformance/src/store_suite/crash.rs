@@ -24,10 +24,13 @@ cases! { "crash":
         [SYNCED, Need::Address] { runtimes: MULTI, seconds_max: 60 };
 }
 
-/// How many times a writer is killed: 10, or what `MSGLOG_CONFORMANCE_CRASH_ROUNDS` says.
+/// How many times a writer is killed unless something else is asked for.
+pub(crate) const ROUNDS: u64 = 10;
+
+/// How many times a writer is killed: [`ROUNDS`], or what `MSGLOG_CONFORMANCE_CRASH_ROUNDS` says.
 pub(crate) fn rounds() -> u64 {
     let asked = std::env::var("MSGLOG_CONFORMANCE_CRASH_ROUNDS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(10)
+    asked.and_then(|text| text.parse().ok()).unwrap_or(ROUNDS)
 }
 
 /// Starts a writer, kills it at a moment that the dice choose, and answers all that it said.
