@@ -159,9 +159,11 @@ fn change_compaction(compaction: &mut Option<Compaction>, changes: &Changes) {
         *compaction = None;
     }
     if changes.compact || changes.tombstone_grace.is_some() {
-        let present = compaction.take().unwrap_or_default();
-        let graced = changes.tombstone_grace.map(|grace| present.with_tombstone_grace(grace));
-        *compaction = Some(graced.unwrap_or(present));
+        let mut changed = compaction.take().unwrap_or_default();
+        if let Some(grace) = changes.tombstone_grace {
+            changed = changed.with_tombstone_grace(grace);
+        }
+        *compaction = Some(changed);
     }
 }
 

@@ -124,7 +124,7 @@ impl LogBuilder {
         self
     }
 
-    /// How often the topics' [`Retention`] is applied (60 s); zero leaves it to [`Log::clean`].
+    /// How often the topics' [`Retention`](super::Retention) is applied (60 s); zero leaves it to [`Log::clean`].
     ///
     /// The first run comes this long after opening, the next one this long after the last has ended.
     #[must_use]

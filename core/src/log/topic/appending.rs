@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Message, Result};
 impl Topic {
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
     ///
-    /// A key chooses the partition as Kafka does, unless a [`Partitioner`] is set; without one the
+    /// A key chooses the partition as Kafka does, unless a [`Partitioner`](crate::log::Partitioner) is set; without one the
     /// partitions take turns. Waits only
     /// while too many bytes are in flight; cancelling it while it waits appends nothing.
     ///
@@ -21,7 +21,7 @@ impl Topic {
     /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
     /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic;
     /// [`Refused`](ErrorKind::Refused), transient when the topic's rate is used up, else with a
-    /// [`Refusal`](super::Refusal) as its source;
+    /// [`Refusal`](crate::log::Refusal) as its source;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {

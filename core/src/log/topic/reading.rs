@@ -13,9 +13,9 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not;
-    /// [`Corrupt`](ErrorKind::Corrupt) for records that a checked batch cannot hold;
-    /// [`Closed`](ErrorKind::Closed).
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a partition that is not;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for records that a checked batch cannot hold;
+    /// [`Closed`](crate::ErrorKind::Closed).
     pub async fn read(&self, partition: u32, from: Msn, limit: ReadLimit) -> Result<Page> {
         self.partition(partition)?.read(from, limit).await
     }
@@ -39,7 +39,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); and [`TooLarge`](ErrorKind::TooLarge) for too many.
+    /// As [`read`](Self::read); and [`TooLarge`](crate::ErrorKind::TooLarge) for too many.
     pub async fn read_many(
         &self,
         partition: u32,
@@ -52,7 +52,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a partition that is not.
     pub fn subscribe(&self, partition: u32, from: Msn) -> Result<Subscription> {
         self.subscribe_with(partition, from, SubscribeOptions::default())
     }
@@ -61,7 +61,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not, and for options out of range.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a partition that is not, and for options out of range.
     pub fn subscribe_with(
         &self,
         partition: u32,
@@ -89,7 +89,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not or is named twice, and for
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a partition that is not or is named twice, and for
     /// options out of range.
     pub fn subscribe_partitions(
         &self,
@@ -187,7 +187,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a partition that is not.
     pub async fn bounds(&self, partition: u32) -> Result<Bounds> {
         self.partition(partition)?.fresh_bounds().await
     }
@@ -210,7 +210,7 @@ impl Topic {
     ///
     /// Sees what readers see. The first call reads the partition and keeps the newest record of
     /// each key in memory; each further one reads what has come since. Where these records take
-    /// more than [`latest_bytes_max`](super::LogBuilder::latest_bytes_max), every call reads the
+    /// more than [`latest_bytes_max`](crate::log::LogBuilder::latest_bytes_max), every call reads the
     /// whole partition instead.
     ///
     /// # Errors
