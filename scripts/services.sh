@@ -90,7 +90,11 @@ fi
 if [ -z "${MSGLOG_TEST_AZURE_URL:-}" ]; then
   npm_tool azurite 3.37.0 azurite-blob
   port=$(free_port)
-  "$tools/node_modules/.bin/azurite-blob" --silent --blobHost 127.0.0.1 --blobPort "$port" \
+  # Its clean-up every ten minutes sorts all that it holds once for each blob that is gone, and answers
+  # nobody for minutes: it is put off beyond every run.
+  echo "require('$tools/node_modules/azurite/dist/src/blob/utils/constants').DEFAULT_GC_INTERVAL_MS = 2 ** 31 - 1;" \
+    >"$work/no-clean-up.js"
+  NODE_OPTIONS="--require $work/no-clean-up.js" "$tools/node_modules/.bin/azurite-blob" --silent --blobHost 127.0.0.1 --blobPort "$port" \
     --inMemoryPersistence --loose --skipApiVersionCheck --disableTelemetry \
     >"$work/azurite.log" 2>&1 &
   pids+=($!)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use msglog::log::{Admission, Retention};
+use msglog::log::{Admission, Compaction, Retention};
 use msglog::{
     CompressionPolicy, Durability, Log, MsgLog, Msn, Result, Rule, TopicConfig, TopicName,
 };
@@ -56,6 +56,15 @@ struct Changes {
     /// A file with a JSON array of the rules that messages must keep, in place of those there are
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
+    /// Keep only the newest record of each key; every message then needs a key
+    #[arg(long, conflicts_with = "keep_all_keys")]
+    compact: bool,
+    /// How long a tombstone stays after the compaction that first met it; implies --compact
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "keep_all_keys")]
+    tombstone_grace: Option<Duration>,
+    /// No longer compact
+    #[arg(long)]
+    keep_all_keys: bool,
     /// Keep everything again, before the other options are applied
     #[arg(long)]
     keep_forever: bool,
@@ -112,6 +121,7 @@ async fn configure(log: &Log, args: &Configure, rules: Option<&[Rule]>) -> Resul
         if let Some(rules) = rules {
             config.constraints.rules = rules.to_vec();
         }
+        change_compaction(&mut config.compaction, changes);
         change_retention(&mut config.retention, changes);
         change_admission(&mut config.admission, changes);
     };
@@ -141,6 +151,19 @@ fn change_batching(config: &mut TopicConfig, changes: &Changes) {
     }
     if let Some(bytes) = changes.batch_bytes_max {
         config.batch_bytes_max = Some(bytes);
+    }
+}
+
+fn change_compaction(compaction: &mut Option<Compaction>, changes: &Changes) {
+    if changes.keep_all_keys {
+        *compaction = None;
+    }
+    if changes.compact || changes.tombstone_grace.is_some() {
+        let mut changed = compaction.take().unwrap_or_default();
+        if let Some(grace) = changes.tombstone_grace {
+            changed = changed.with_tombstone_grace(grace);
+        }
+        *compaction = Some(changed);
     }
 }
 

@@ -175,6 +175,10 @@ fn config_text(topic: &TopicName, config: &TopicConfig) -> String {
     if let Some(bytes) = config.batch_bytes_max {
         text.push_str(&format!("batch bytes  {bytes}\n"));
     }
+    if let Some(compaction) = &config.compaction {
+        let grace = std::time::Duration::from_millis(compaction.tombstone_grace_ms);
+        text.push_str(&format!("compaction   by key, tombstones stay {grace:?}\n"));
+    }
     text.push_str(&rules(&config.constraints));
     text.push_str(&format!(
         "retention    {}\nadmission    {}\n",

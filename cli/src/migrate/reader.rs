@@ -45,8 +45,9 @@ impl Reader {
 
     /// The next batches; none at the end of the range.
     ///
-    /// Batches that begin before the end come whole. Where batches are missing, batches without
-    /// records stand for them if holes are kept, and otherwise it is an error.
+    /// Batches that begin before the end come whole. Where there is nothing, as after a compaction,
+    /// batches without records stand for it; where something was lost, if holes are kept, and
+    /// otherwise it is an error.
     pub(crate) async fn chunk(&mut self) -> Result<Vec<RecordBatch>, Failure> {
         if self.left.is_empty() {
             return Ok(Vec::new());
@@ -70,23 +71,32 @@ impl Reader {
         Ok(chunk)
     }
 
-    /// The next batch; none at the end of the range.
+    /// The next batch that has records; none at the end of the range.
     pub(crate) async fn batch(&mut self) -> Result<Option<RecordBatch>, Failure> {
-        if self.taken.is_empty() {
-            self.taken = self.chunk().await?.into();
+        loop {
+            if self.taken.is_empty() {
+                self.taken = self.chunk().await?.into();
+            }
+            match self.taken.pop_front() {
+                Some(batch) if batch.record_count() == 0 => {}
+                found => return Ok(found),
+            }
         }
-        Ok(self.taken.pop_front())
     }
 
     /// What stands for the MSNs from here to `end`, where nothing is.
     async fn gap(&mut self, end: Msn) -> Result<Vec<RecordBatch>, Failure> {
         let gap = self.left.start..end;
         let is_trimmed = self.store.refresh().await?.first_msn > gap.start;
-        if self.holes == Holes::Refuse || is_trimmed {
+        let holes = self.store.holes();
+        let is_lost = holes.iter().any(|hole| hole.start < gap.end && gap.start < hole.end);
+        if is_trimmed || (is_lost && self.holes == Holes::Refuse) {
             return Err(gap_failure(self.side, &self.name, &*self.store, gap).await);
         }
         self.left.start = end;
-        self.bridged.push(gap.clone());
+        if is_lost {
+            self.bridged.push(gap.clone());
+        }
         bridges(gap)
     }
 }

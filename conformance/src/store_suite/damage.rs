@@ -67,6 +67,8 @@ fn check_refusal(error: &Error, what: &str) -> CaseResult {
 async fn check_damaged(cx: &Cx, there: &Filled, what: &str) -> CaseResult<Answered> {
     let store = match cx.place().open(Access::Write).await {
         Ok(store) => store,
+        // A damaged marker looks like that of something else.
+        Err(error) if error.kind() == ErrorKind::Invalid => return Ok(Answered::default()),
         Err(error) => return check_refusal(&error, what).map(|()| Answered::default()),
     };
     let end = match store.open(&partition(PARTITION)?, OpenOptions::existing()).await {

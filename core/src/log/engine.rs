@@ -7,10 +7,11 @@ use async_trait::async_trait;
 
 use super::advice::{self, Advice};
 use super::cleaner::CleanerTask;
-use super::config::{AppendOptions, LogBuilder, TopicConfig};
+use super::config::{AppendOptions, LogBuilder};
 use super::partition::Partition;
 use super::read::Page;
 use super::stats::LogStats;
+use super::topic_config::TopicConfig;
 use super::topics::Topics;
 use super::{
     Appended, CleanReport, Compacted, MsgLog, SubscribeOptions, Subscription, Topic,

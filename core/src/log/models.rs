@@ -20,13 +20,14 @@ use tokio::sync::Semaphore;
 
 use super::ack::{Ack, AckAt, Progress};
 use super::cache::BatchCache;
-use super::config::{AppendOptions, LogBuilder, TopicConfig};
+use super::config::{AppendOptions, LogBuilder};
 use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
 use super::queue::{Queue, Wake};
 use super::sync::Mutex;
+use super::topic_config::TopicConfig;
 use crate::store::{
     Bounds, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions,
     PartitionStore, ReadLimit, StoreInfo, Usage, Version,

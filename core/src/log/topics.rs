@@ -13,7 +13,7 @@ use super::cache::{BatchCache, CacheStats};
 use super::cleaner::Cleaner;
 use super::commits::{CommitsDocument, consumers_by_topic};
 use super::compaction::{Job, Schedule, state_key};
-use super::config::{LogBuilder, TopicConfig};
+use super::config::LogBuilder;
 use super::constraints::{Constraints, Gate, Rules};
 use super::expiry::empty_key;
 use super::hooks::Hooks;
@@ -21,6 +21,7 @@ use super::latest::Budget;
 use super::partition::{Partition, Shared};
 use super::producers::{registry_key, snapshot_key};
 use super::queue::{Queue, closed};
+use super::topic_config::TopicConfig;
 use crate::store::{
     Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
 };

@@ -46,6 +46,25 @@ async fn records_bounds_configurations_and_commits_are_the_same() {
     assert_eq!(acks, b"300\n");
 }
 
+#[test]
+fn compacted_topic_keeps_its_msns_and_what_is_not_there_is_not_lost() {
+    let (source, destination) = (Place::new(), Place::new());
+    source.produce(&["lines", "--key-separator", "="], b"a=0\n");
+    let shown = source.run("configure", &["lines", "--compact", "--tombstone-grace", "1h"]);
+    assert!(String::from_utf8(shown.success().stdout).unwrap().contains("tombstones stay 3600s"));
+    let updates: String = (0..300).map(|n| format!("{}={n}\n", ["a", "b", "c"][n % 3])).collect();
+    source.produce(&["lines", "--key-separator", "="], updates.as_bytes());
+    source.run("compact", &["lines"]).success();
+    let kept = records(&source.url());
+    migrate(&source.url(), &destination.url(), &["--verify"]).success();
+    assert_eq!(records(&destination.url()), kept);
+    let lines = kept["lines"].iter().filter(|byte| **byte == b'\n').count();
+    assert!((3..300).contains(&lines), "{lines} records are left");
+    migrate(&source.url(), &destination.url(), &["--verify"]).success();
+    let acks = destination.produce(&["lines", "--key-separator", "=", "--print-acks"], b"a=1\n");
+    assert_eq!(acks.stdout, b"301\n");
+}
+
 #[tokio::test]
 async fn second_run_finds_nothing_to_do() {
     let (source, destination) = (rich().await, Place::new());

@@ -51,7 +51,12 @@ impl Window<'_> {
     fn is_durable(&self, call: &Call) -> bool {
         let Some(path) = call.changed() else { return false };
         if call.removes() {
-            return self.folder_is_synced(&path, call);
+            // What was made in between and goes again changes nothing.
+            let is_passing = self
+                .calls
+                .iter()
+                .any(|made| self.is_new(made) && made.changed().as_ref() == Some(&path));
+            return !is_passing && self.folder_is_synced(&path, call);
         }
         let names = self.names(&path);
         let moved = |rename: &&&Call| names.contains(&rename.changed().unwrap_or_default());
@@ -61,9 +66,11 @@ impl Window<'_> {
             .filter(|other| other.renames() || self.is_new(other))
             .filter(moved)
             .all(|other| self.folder_is_synced(&other.changed().unwrap_or_default(), other));
-        let mut removals =
-            self.calls.iter().filter(|other| other.removes() && other.began > call.ended);
-        let is_there = !removals.any(|other| names.contains(&other.changed().unwrap_or_default()));
+        let is_removed = |name: &PathBuf| {
+            let mut later = self.calls.iter().filter(|other| other.began > call.ended);
+            later.any(|other| other.removes() && other.changed().as_ref() == Some(name))
+        };
+        let is_there = names.iter().any(|name| !self.is_renamed(name) && !is_removed(name));
         let mut writes = self
             .calls
             .iter()
@@ -81,6 +88,12 @@ impl Window<'_> {
             }
         }
         names
+    }
+
+    /// Whether the file under this name got another one; a link leaves it both.
+    fn is_renamed(&self, name: &PathBuf) -> bool {
+        let mut renames = self.calls.iter().filter(|call| call.name.starts_with("rename"));
+        renames.any(|call| call.named().first() == Some(name))
     }
 
     /// Whether the call made a file that was not seen before.
@@ -172,6 +185,8 @@ mod tests {
     const MADE: &str = r#"7 openat(AT_FDCWD</>, "/d/new", O_RDWR|O_CREAT, 0600) = 6</d/new>"#;
     const FILLED: &str = r#"7 write(6</d/new>, "x", 1) = 1"#;
     const RENAMED: &str = r#"7 renameat(AT_FDCWD</>, "/d/new", 3</d>, "log") = 0"#;
+    const LINKED: &str = r#"7 linkat(AT_FDCWD</>, "/d/new", AT_FDCWD</>, "/d/log", 0) = 0"#;
+    const LET_GO: &str = r#"7 unlink("/d/new") = 0"#;
     const UNLINKED: &str = r#"7 unlink("/d/log") = 0"#;
     const FOLDER: &str = "7 fsync(3</d>) = 0";
 
@@ -193,6 +208,7 @@ mod tests {
             &[MADE, FILLED, new, RENAMED, FOLDER],
             &[MADE, FILLED, RENAMED, renamed, FOLDER],
             &[MADE, FILLED, new, FOLDER],
+            &[MADE, FILLED, LINKED, LET_GO, "7 fsync(6</d/log>) = 0", FOLDER],
         ] {
             assert_eq!(verdict(lines), Ok(()), "{lines:?}");
         }
@@ -212,6 +228,9 @@ mod tests {
             &[MADE, FILLED, new, RENAMED],
             &[MADE, FILLED, new, FOLDER, RENAMED],
             &[MADE, FILLED, new],
+            &[MADE, FILLED, LINKED, LET_GO, FOLDER],
+            &[MADE, FILLED, LINKED, LET_GO, new],
+            &[MADE, FILLED, new, FOLDER, LET_GO],
         ] {
             let why = verdict(lines).unwrap_err();
             assert!(why.starts_with("nothing was durable"), "{why}: {lines:?}");

@@ -1,0 +1,160 @@
+//! Appending to a topic: the rules, the partition, one message or a batch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Topic;
+use crate::log::constraints::Permit;
+use crate::log::partition::Partition;
+use crate::log::{AppendOptions, AppendSink, Appended, partition_of_key};
+use crate::{Error, ErrorKind, Message, Result};
+
+impl Topic {
+    /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
+    ///
+    /// A key chooses the partition as Kafka does, unless a [`Partitioner`](crate::log::Partitioner) is set; without one the
+    /// partitions take turns. Waits only
+    /// while too many bytes are in flight; cancelling it while it waits appends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) beyond the message limit;
+    /// [`Invalid`](ErrorKind::Invalid) when it breaks a rule of the topic;
+    /// [`Refused`](ErrorKind::Refused), transient when the topic's rate is used up, else with a
+    /// [`Refusal`](crate::log::Refusal) as its source;
+    /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
+    /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
+    pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+        self.append_with(message, AppendOptions::default()).await
+    }
+
+    /// As [`append`](Self::append), with a level, partition or compression of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for a partition that is not.
+    pub async fn append_with(
+        &self,
+        message: impl Into<Message>,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        self.append_ref(&message.into(), options).await
+    }
+
+    pub(in crate::log) async fn append_ref(
+        &self,
+        message: &Message,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append(message, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    /// A [`Sink`](futures::Sink) that appends: its flush returns when all is acked.
+    pub fn sink(&self) -> AppendSink {
+        self.sink_with(AppendOptions::default())
+    }
+
+    /// As [`sink`](Self::sink), with a level or partition of its own.
+    pub fn sink_with(&self, options: AppendOptions) -> AppendSink {
+        AppendSink::new(self.clone(), options)
+    }
+
+    /// As [`append_with`](Self::append_with) from a thread that waits for the ack anyway: it writes
+    /// itself unless another is at it, which spares two wake-ups.
+    pub(crate) async fn append_here(
+        &self,
+        message: &Message,
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let appended = self.place(message, options)?.append_here(message, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    /// Appends messages to one partition, all or nothing, also across a crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for no message at all, or
+    /// for messages that belong to different partitions.
+    pub async fn append_batch<M: Into<Message>>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<Appended> {
+        let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
+        self.append_batch_with(&messages, AppendOptions::default()).await
+    }
+
+    /// As [`append_batch`](Self::append_batch), with a level, partition or compression of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_batch`](Self::append_batch).
+    pub async fn append_batch_with(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        if messages.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "a batch of no messages"));
+        }
+        let partition = match options.partition {
+            Some(partition) => partition,
+            None => self.choose_for_all(messages)?,
+        };
+        let permit = self.admit(messages)?;
+        let appended = self.partition(partition)?.append_batch(messages, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    /// Lets messages in that keep the topic's rules.
+    pub(in crate::log) fn admit(&self, messages: &[Message]) -> Result<Permit> {
+        let permit = self.inner.gate.admit(messages);
+        permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
+    }
+
+    fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {
+        self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
+    }
+
+    pub(in crate::log) fn choose(&self, message: &Message) -> u32 {
+        let count = self.partition_count();
+        if count == 1 {
+            return 0;
+        }
+        match self.wanted(message, count) {
+            Some(partition) => partition,
+            None => self.inner.turn.fetch_add(1, Ordering::Relaxed) % count,
+        }
+    }
+
+    /// The partition that the message itself asks for.
+    fn wanted(&self, message: &Message, count: u32) -> Option<u32> {
+        match &self.partitioner {
+            None => message.key.as_ref().map(|key| partition_of_key(key, count)),
+            Some(partitioner) => partitioner.partition(message, count),
+        }
+    }
+
+    /// The partition of a batch: the one that any of its messages asks for.
+    pub(in crate::log) fn choose_for_all(&self, messages: &[Message]) -> Result<u32> {
+        let count = self.partition_count();
+        if count == 1 {
+            return Ok(0);
+        }
+        let mut wanted = messages.iter().filter_map(|message| self.wanted(message, count));
+        let Some(partition) = wanted.next() else {
+            return Ok(self.inner.turn.fetch_add(1, Ordering::Relaxed) % count);
+        };
+        if wanted.all(|other| other == partition) {
+            return Ok(partition);
+        }
+        let why = "messages of a batch belong to different partitions; append a batch for each";
+        Err(Error::new(ErrorKind::Invalid, why))
+    }
+}
