@@ -29,15 +29,23 @@ for patch in "$root"/backends/fs/tests/mutants/*.patch; do
     wanted "$name" "$@" || continue
     all=$((all + 1))
     fresh
+    # What the last mutant changed is as old as before: cargo would not see that it is whole again.
+    for file in ${changed:-}; do touch "$folder/tree/$file"; done
+    changed=$(sed -n 's/^--- a\///p' "$patch")
     (cd "$folder/tree" && patch -s -p1 <"$patch")
     tests=$(sed -n 's/^killed by: //p' "$patch")
     by=
-    for test in $tests; do
+    for named in $tests; do
+        # [package/]test[:filter]
+        test=${named%%:*} package=msglog-fs filter=
+        case "$named" in *:*) filter=${named#*:} ;; esac
+        case "$test" in */*) package=${test%/*} test=${test#*/} ;; esac
         # A mutant that does not compile is no mutant.
-        (cd "$folder/tree" && cargo test -q -p msglog-fs --test "$test" --no-run) \
+        (cd "$folder/tree" && cargo test -q -p "$package" --test "$test" --no-run) \
             >"$folder/log" 2>&1 || { cat "$folder/log"; echo "$name does not compile"; break; }
-        (cd "$folder/tree" && timeout 300 cargo test -q -p msglog-fs --test "$test") >"$folder/log" 2>&1 && continue
-        by="$test::$(sed -n 's/^---- \([a-z_]*\) stdout.*/\1/p' "$folder/log" | head -1)"
+        (cd "$folder/tree" && timeout 300 cargo test -q -p "$package" --test "$test" -- $filter) \
+            >"$folder/log" 2>&1 && continue
+        by="$test::$(sed -n 's/^---- \([a-z_\/-]*\) .*----$/\1/p' "$folder/log" | head -1)"
         break
     done
     if [ -n "$by" ]; then

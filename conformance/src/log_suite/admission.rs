@@ -6,9 +6,10 @@ use msglog_core::log::Refusal;
 use msglog_core::store::Survives;
 use msglog_core::{ErrorKind, Log, MsgLog, Msn, Result, Topic, TopicConfig, TopicName};
 
-use super::{TOPIC, append_each, check_messages, message, open, read_all, reopen};
+use super::{TOPIC, append_each, check_messages, message, open, open_with, read_all, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -17,6 +18,7 @@ cases! { "log-admission":
     refused_topic_takes_nothing_until_it_accepts;
     refusal_survives_reopen [REOPENS];
     limit_is_exact_under_concurrent_producers;
+    limit_is_exact_while_appends_are_cancelled [REOPENS];
     batch_that_would_cross_the_limit_is_refused_whole;
     limit_survives_reopen_and_moves [REOPENS];
     limit_below_the_end_refuses_at_once;
@@ -119,6 +121,40 @@ pub async fn limit_is_exact_under_concurrent_producers(cx: Cx) -> CaseResult {
         }
         tokio::task::yield_now().await;
     };
+    ensure!(records.iter().map(|record| record.msn.get()).eq(0..100), "MSNs of what is there");
+    Ok(())
+}
+
+/// Appends that are dropped at any poll use an MSN or none: the rest fits exactly, also after
+/// reopening.
+pub async fn limit_is_exact_while_appends_are_cancelled(cx: Cx) -> CaseResult {
+    let log = open_with(&cx, Log::builder().in_flight_bytes_max(200)).await?;
+    let topic = log.topic(TOPIC).await?;
+    log.refuse_at(TOPIC, 0, Msn::new(100)).await?;
+    let producers = (0..8).map(|_| async {
+        for polls in (0..6).cycle().take(40) {
+            match poll_then_drop(topic.append("cancelled"), polls).await {
+                Some(Err(error)) if error.kind() != ErrorKind::Refused => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+    futures::future::try_join_all(producers).await?;
+    let mut last = None;
+    loop {
+        match topic.append("last").await {
+            Ok(appended) => last = Some(appended.ack().await?),
+            Err(error) if error.kind() == ErrorKind::Refused => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    ensure!(last.is_none_or(|last| last == Msn::new(99)), "the last MSN is {last:?}");
+    drop(topic);
+    let log = reopen(&cx, log).await?;
+    let topic = log.topic(TOPIC).await?;
+    check_why(topic.append("x").await, Refusal::Limit(Msn::new(100)), "after reopen")?;
+    let records = read_all(&topic, 0, Msn::ZERO).await?;
     ensure!(records.iter().map(|record| record.msn.get()).eq(0..100), "MSNs of what is there");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use msglog_core::store::Survives;
 use msglog_core::{
-    Compaction, ErrorKind, Log, Message, MsgLog, Msn, Record, Topic, TopicConfig, TopicName,
+    Compaction, Error, ErrorKind, Log, Message, MsgLog, Msn, Record, Topic, TopicConfig, TopicName,
 };
 
 use super::{TOPIC, open, open_with, read_all};
@@ -14,6 +14,7 @@ use crate::case::{MULTI, Need, cases};
 use crate::cx::{check_refused, during};
 use crate::process::{Child, Job, said};
 use crate::sample::Dice;
+use crate::wrap::{Call, FaultPlan, Mishap, Rule};
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -27,6 +28,7 @@ cases! { "log-compaction":
     subscription_across_compactions_sees_each_kept_record_once [Need::Replace];
     tombstone_deletes_its_key_and_goes_after_its_grace [Need::Replace, REOPENS];
     message_without_key_is_refused_in_a_keyed_topic [Need::Replace];
+    tombstone_stays_where_older_records_could_not_be_rewritten [Need::Replace];
     cancelled_compaction_loses_nothing [Need::Replace];
     close_during_compaction_loses_nothing [Need::Replace, REOPENS];
     trim_during_compaction_brings_nothing_back [Need::Replace];
@@ -257,6 +259,40 @@ pub async fn message_without_key_is_refused_in_a_keyed_topic(cx: Cx) -> CaseResu
     check_refused(topic.compact().await, ErrorKind::Invalid, "compact a topic without keys")
 }
 
+/// A damaged range is left as it is, and so are tombstones of keys that it may hold, however old.
+pub async fn tombstone_stays_where_older_records_could_not_be_rewritten(cx: Cx) -> CaseResult {
+    let plan = FaultPlan::new();
+    let builder =
+        Log::builder().compaction_interval(Duration::ZERO).compaction_memory_bytes(1 << 20);
+    let store = plan.wrap(cx.open_once_free().await?);
+    let log = builder.open(store).await.map_err(|error| during("open a log", error))?;
+    let topic = keyed_topic(&log, Duration::from_millis(1)).await?;
+    let put = async |key: &str, bytes: usize| {
+        topic.append(Message::new(vec![b'x'; bytes]).with_key(key.to_owned())).await?.ack().await
+    };
+    put("gone", 10).await?;
+    // More than a run holds in memory: what follows is replaced by a call of its own.
+    for part in ["one", "two", "three"] {
+        put(part, 300_000).await?;
+    }
+    topic.append(Message::tombstone("gone")).await?.ack().await?;
+    put("last", 10).await?;
+    for round in 0..3 {
+        if round < 2 {
+            let damaged = Error::new(ErrorKind::Corrupt, "the segment is damaged");
+            plan.add(Rule::next(Call::Replace, Mishap::Refuse(damaged)));
+        }
+        topic.compact().await?;
+        let records = read_all(&topic, 0, Msn::ZERO).await?;
+        let of_key = |record: &&Record| record.key.as_deref() == Some(b"gone".as_slice());
+        let newest = records.iter().rfind(of_key);
+        ensure!(newest.is_none_or(|record| record.payload.is_none()), "the deleted key is back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        put("last", 10).await?;
+    }
+    Ok(())
+}
+
 /// Dropped at any moment, it leaves the newest records, and can be done again.
 pub async fn cancelled_compaction_loses_nothing(cx: Cx) -> CaseResult {
     let (_log, topic) = filled(&cx, 0).await?;
@@ -277,9 +313,11 @@ pub async fn cancelled_compaction_loses_nothing(cx: Cx) -> CaseResult {
 pub async fn close_during_compaction_loses_nothing(cx: Cx) -> CaseResult {
     let mut dice = Dice::new(cx.seed());
     for round in 0..6 {
+        // Now and then it would take minutes.
+        let rate = if round % 2 == 0 { 10 } else { 1 + dice.below(1_000_000) };
         let builder = Log::builder()
             .compaction_interval(Duration::ZERO)
-            .compaction_bytes_per_second(Some(1 + dice.below(1_000_000)));
+            .compaction_bytes_per_second(Some(rate));
         let log = open_with(&cx, builder).await?;
         let topic = keyed_topic(&log, Duration::from_secs(3600)).await?;
         append(&topic, round * 50..round * 50 + 50).await?;
@@ -306,12 +344,17 @@ pub async fn close_during_compaction_loses_nothing(cx: Cx) -> CaseResult {
 
 /// What is trimmed while it is compacted stays trimmed.
 pub async fn trim_during_compaction_brings_nothing_back(cx: Cx) -> CaseResult {
-    let (_log, topic) = filled(&cx, 0).await?;
+    // So slow that a trim comes between reading and writing.
+    let builder = Log::builder()
+        .compaction_interval(Duration::ZERO)
+        .compaction_bytes_per_second(Some(50_000));
+    let log = open_with(&cx, builder).await?;
+    let topic = keyed_topic(&log, Duration::from_secs(3600)).await?;
     let mut dice = Dice::new(cx.seed());
     for round in 1..=8_u64 {
         append(&topic, round * 50 - 50..round * 50).await?;
         let before = Msn::new(round * 50 - 25);
-        let pause = Duration::from_micros(dice.below(2_000));
+        let pause = Duration::from_micros(dice.below(60_000));
         let (compacted, first) = tokio::join!(topic.compact(), async {
             tokio::time::sleep(pause).await;
             topic.trim(0, before).await

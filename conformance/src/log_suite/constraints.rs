@@ -13,6 +13,7 @@ use msglog_core::{
 use super::{TOPIC, check_messages, message, open, open_with, read_all, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, Failure, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -23,6 +24,7 @@ cases! { "log-constraint":
     rules_change_live;
     rules_that_cannot_be_change_nothing;
     rate_is_exact_under_concurrent_producers;
+    cancelled_appends_leave_the_rate_exact;
 }
 
 fn small() -> Rule {
@@ -150,5 +152,29 @@ pub async fn rate_is_exact_under_concurrent_producers(cx: Cx) -> CaseResult {
         let found = read_all(&topic, 0, Msn::ZERO).await?.len();
         ensure_eq!(found, expected, "records after {millis} ms more");
     }
+    Ok(())
+}
+
+/// An append that is dropped while it waits gives back what it would have used.
+pub async fn cancelled_appends_leave_the_rate_exact(cx: Cx) -> CaseResult {
+    let builder = Log::builder().clock(CaseClock::default()).in_flight_bytes_max(200);
+    let log = open_with(&cx, builder).await?;
+    let rule = Rule::Rate(Rate::messages(50));
+    log.create_topic(&TOPIC.parse()?, TopicConfig::default().with_rule(rule)).await?;
+    let topic = log.topic(TOPIC).await?;
+    // The first ones take all room, so that the others wait.
+    let producers =
+        (0..20).map(|_| async { poll_then_drop(topic.append(vec![b'x'; 90]), 1).await });
+    for answer in join_all(producers).await {
+        answer.transpose()?;
+    }
+    loop {
+        match topic.append("x").await {
+            Ok(appended) => drop(appended.ack().await?),
+            Err(error) if error.kind() == ErrorKind::Refused => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    ensure_eq!(read_all(&topic, 0, Msn::ZERO).await?.len(), 50, "records within the rate");
     Ok(())
 }

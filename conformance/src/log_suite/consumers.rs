@@ -11,6 +11,7 @@ use msglog_core::{ErrorKind, Log, ManualClock, Message, MsgLog, Msn, Timestamp, 
 use super::{TOPIC, append_each, open, open_reader, open_with, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -24,6 +25,9 @@ cases! { "log-consumer":
     commit_survives_reopen [REOPENS];
     commit_beside_the_writer_is_seen [Need::SharedDocuments];
     commits_for_later_are_there_after_close [REOPENS];
+    cancelled_commit_is_whole_or_not_at_all [REOPENS];
+    cancelled_flush_of_commits_for_later_can_be_repeated [REOPENS];
+    cancelled_reset_is_whole_or_not_at_all [REOPENS];
     lag_counts_what_is_left_to_do;
     consumers_are_listed_with_how_far_they_are;
     reset_moves_back_and_forward_and_stays [REOPENS];
@@ -158,6 +162,80 @@ pub async fn commits_for_later_are_there_after_close(cx: Cx) -> CaseResult {
     let billing = log.topic(TOPIC).await?.consumer("billing")?;
     ensure_eq!(billing.committed(0).await?, Some(Msn::new(8)), "after close and reopen");
     Ok(())
+}
+
+/// Dropped at any poll, and the log after it: the old commit is there or the new one, and a further
+/// one is taken.
+pub async fn cancelled_commit_is_whole_or_not_at_all(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    append_each(&log.topic(TOPIC).await?, 0..40).await?;
+    let mut before = 0;
+    for polls in 0..20 {
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        let to = before + 1;
+        let answer = poll_then_drop(billing.commit(0, Msn::new(to)), polls).await;
+        let done = answer.is_some();
+        answer.transpose()?;
+        drop((billing, log));
+        log = open(&cx).await?;
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        let found = billing.committed(0).await?.map_or(0, Msn::get);
+        ensure!(found == to || found == before && !done, "{found} after {polls} polls to {to}");
+        billing.commit(0, Msn::new(to)).await?;
+        before = to;
+        if done {
+            return Ok(());
+        }
+    }
+    Err(crate::Failure::new("a commit does not end"))
+}
+
+/// Dropped at any poll, it can be called again, and what it has not stored is stored by the next.
+pub async fn cancelled_flush_of_commits_for_later_can_be_repeated(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    append_each(&log.topic(TOPIC).await?, 0..40).await?;
+    let mut before = 0;
+    for polls in 0..20 {
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        let to = before + 1;
+        billing.commit_later(0, Msn::new(to)).await?;
+        let answer = poll_then_drop(billing.flush(), polls).await;
+        let mut done = answer.is_some();
+        answer.transpose()?;
+        if polls % 2 == 0 {
+            billing.flush().await?;
+            done = true;
+        }
+        drop((billing, log));
+        log = open(&cx).await?;
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        let found = billing.committed(0).await?.map_or(0, Msn::get);
+        ensure!(found == to || found == before && !done, "{found} after {polls} polls to {to}");
+        before = found;
+    }
+    Ok(())
+}
+
+/// Dropped at any poll, and the log after it: it has moved the consumer, or changed nothing.
+pub async fn cancelled_reset_is_whole_or_not_at_all(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    append_each(&log.topic(TOPIC).await?, 0..10).await?;
+    for polls in 0..20 {
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        billing.commit(0, Msn::new(9)).await?;
+        let answer = poll_then_drop(billing.reset(0, ResetTo::Msn(Msn::new(3))), polls).await;
+        let done = answer.is_some();
+        answer.transpose()?;
+        drop((billing, log));
+        log = open(&cx).await?;
+        let billing = log.topic(TOPIC).await?.consumer("billing")?;
+        let found = billing.committed(0).await?.map_or(0, Msn::get);
+        ensure!(found == 3 || found == 9 && !done, "{found} after {polls} polls");
+        if done {
+            return Ok(());
+        }
+    }
+    Err(crate::Failure::new("a reset does not end"))
 }
 
 /// The lag is the distance to the end, over all partitions; what is trimmed is not left to do.

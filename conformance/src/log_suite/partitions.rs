@@ -7,16 +7,21 @@ use futures::StreamExt;
 use msglog_core::log::{
     Filter, MergedSubscription, PartitionRecord, Partitioner, SubscribeOptions,
 };
+use msglog_core::store::Survives;
 use msglog_core::{AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, Topic, TopicConfig};
 
-use super::{TOPIC, message, open, open_with, read_all};
-use crate::case::cases;
+use super::{TOPIC, message, open, open_with, read_all, reopen};
+use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, Failure, ensure, ensure_eq};
+
+const REOPENS: Need = Need::SyncSurvives(Survives::Process);
 
 cases! { "log-partitions":
     merged_stream_gives_every_record_once_and_keeps_each_order;
     merged_stream_goes_on_where_another_one_stood;
+    merged_stream_goes_on_after_reopen [REOPENS];
     busy_partition_does_not_starve_the_others;
     set_of_partitions_gives_only_theirs;
     merged_stream_ends_when_the_log_closes;
@@ -104,6 +109,53 @@ pub async fn merged_stream_goes_on_where_another_one_stood(cx: Cx) -> CaseResult
         }
         ensure_eq!(seen, (0..PARTITIONS).map(|p| (p, 30)).collect(), "{taken} taken first");
     }
+    Ok(())
+}
+
+/// Dropped in the middle of waiting, the log closed or dropped: a stream that is made of the
+/// positions gives the rest, every record once.
+pub async fn merged_stream_goes_on_after_reopen(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    let all = topic(&log).await?;
+    for partition in 0..PARTITIONS {
+        fill(&all, partition, 0..30).await?;
+    }
+    drop(all);
+    let mut positions: BTreeMap<_, _> = (0..PARTITIONS).map(|p| (p, Msn::ZERO)).collect();
+    let mut seen = BTreeMap::new();
+    for round in 0..6 {
+        let topic = log.topic(TOPIC).await?;
+        let mut merged = topic.subscribe_partitions(positions, &SubscribeOptions::default())?;
+        for _ in 0..15 {
+            check(&next(&mut merged).await?, &mut seen)?;
+        }
+        if let Some(found) = poll_then_drop(merged.next(), round).await.flatten() {
+            check(&found?, &mut seen)?;
+        }
+        positions = merged.positions();
+        drop((merged, topic));
+        log = if round % 2 == 0 {
+            reopen(&cx, log).await?
+        } else {
+            drop(log);
+            open(&cx).await?
+        };
+        let stood: BTreeMap<_, _> = positions.iter().map(|(p, msn)| (*p, msn.get())).collect();
+        for partition in 0..PARTITIONS {
+            let (stood, seen) = (stood.get(&partition), seen.get(&partition));
+            ensure_eq!(stood.copied().unwrap_or(0), seen.copied().unwrap_or(0), "position");
+        }
+        if seen.values().sum::<u64>() > 75 {
+            break;
+        }
+    }
+    let topic = log.topic(TOPIC).await?;
+    let left = 90 - seen.values().sum::<u64>();
+    let mut rest = topic.subscribe_partitions(positions, &SubscribeOptions::default())?;
+    for _ in 0..left {
+        check(&next(&mut rest).await?, &mut seen)?;
+    }
+    ensure_eq!(seen, (0..PARTITIONS).map(|p| (p, 30)).collect(), "records in all");
     Ok(())
 }
 

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use msglog_core::store::Survives;
 use msglog_core::{
-    Compaction, ErrorKind, Log, Message, MsgLog, Msn, Producer, Record, Topic, TopicConfig,
+    Compaction, Durability, ErrorKind, Log, LogBuilder, Message, MsgLog, Msn, Producer, Record,
+    Topic, TopicConfig,
 };
 
 use super::{TOPIC, check_messages, message, open, open_with, read_all, reopen};
 use crate::case::{MULTI, Need, cases};
-use crate::cx::check_refused;
+use crate::cx::{check_refused, during, key};
 use crate::process::{Child, Job, said};
 use crate::sample::Dice;
+use crate::wrap::{Call, FaultPlan, Mishap, Rule};
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -29,6 +31,11 @@ cases! { "log-producer":
     compacted_messages_are_not_stored_again [REOPENS, Need::Replace];
     unused_producers_make_room_and_used_ones_stay;
     deleted_topic_forgets_its_producers;
+    append_that_waits_is_fenced_when_the_producer_is_opened_again;
+    refused_append_of_a_producer_can_be_repeated;
+    crash_in_the_middle_of_a_trim_forgets_no_producer [REOPENS];
+    nothing_is_remembered_that_is_not_durable [REOPENS, Need::AppendSurvives(Survives::Os)];
+    expired_producers_take_no_room [REOPENS];
     killed_producer_stores_each_message_once
         [SYNCED, Need::Address] { runtimes: MULTI, seconds_max: 60 };
 }
@@ -282,6 +289,117 @@ pub async fn deleted_topic_forgets_its_producers(cx: Cx) -> CaseResult {
     let producer = topic.producer(NAME).await?;
     ensure_eq!(producer.next_sequence(0)?, 0, "next_sequence in the new topic");
     send(&producer, 0..1).await.map(drop)
+}
+
+async fn open_failing(cx: &Cx, plan: &FaultPlan, builder: LogBuilder) -> CaseResult<Log> {
+    let store = plan.wrap(cx.open_once_free().await?);
+    builder.open(store).await.map_err(|error| during("open a log", error))
+}
+
+/// Also one that was under way when the other one was opened.
+pub async fn append_that_waits_is_fenced_when_the_producer_is_opened_again(cx: Cx) -> CaseResult {
+    let plan = FaultPlan::new();
+    let log = open_failing(&cx, &plan, Log::builder().in_flight_bytes_max(300)).await?;
+    let topic = log.topic(TOPIC).await?;
+    let older = topic.producer(NAME).await?;
+    send(&older, 0..1).await?;
+    plan.add(Rule::next(Call::Append, Mishap::Delay(Duration::from_millis(200))));
+    let before = topic.append(vec![b'x'; 200]).await?;
+    let next = [message(1).with_header("padding", vec![b'x'; 150])];
+    let mut waiting = Box::pin(older.append_at(0, 1, &next));
+    ensure!(futures::poll!(&mut waiting).is_pending(), "the append does not wait");
+    let newer = topic.producer(NAME).await?;
+    check_refused(waiting.await, ErrorKind::Fenced, "an append that has waited")?;
+    before.ack().await?;
+    ensure_eq!(newer.next_sequence(0)?, 1, "next_sequence");
+    ensure_eq!(send(&newer, 1..2).await?, Msn::new(2), "MSN of the newer one");
+    Ok(())
+}
+
+/// What the store has refused is not counted: the same sequence is stored when it comes again.
+pub async fn refused_append_of_a_producer_can_be_repeated(cx: Cx) -> CaseResult {
+    let plan = FaultPlan::new();
+    let log = open_failing(&cx, &plan, Log::builder()).await?;
+    let topic = log.topic(TOPIC).await?;
+    let producer = topic.producer(NAME).await?;
+    plan.add(Rule::next(Call::Append, Mishap::full()));
+    ensure!(send(&producer, 0..2).await.is_err(), "the first append was not refused");
+    ensure_eq!(producer.next_sequence(0)?, 0, "next_sequence of a producer without messages");
+    send(&producer, 0..3).await?;
+    for round in 0..4 {
+        plan.add(Rule::next(Call::Append, Mishap::full()));
+        let refused = send(&producer, 3 + round..5 + round).await;
+        ensure!(refused.is_err(), "an append that the store refused was acked");
+        ensure_eq!(producer.next_sequence(0)?, 3 + round, "next_sequence in round {round}");
+        let again = send(&producer, 3 + round..4 + round).await?;
+        ensure_eq!(again, Msn::new(3 + round), "MSN in round {round}");
+    }
+    let records = records(&topic).await?;
+    ensure_eq!(records.len(), 7, "records");
+    check_messages(&records, 0, "refused and repeated")
+}
+
+/// However far the trim has come, what went is not stored again.
+pub async fn crash_in_the_middle_of_a_trim_forgets_no_producer(cx: Cx) -> CaseResult {
+    for (call, mishap) in [
+        (Call::Save, Mishap::CrashBefore),
+        (Call::Save, Mishap::CrashAfter),
+        (Call::Trim, Mishap::CrashBefore),
+        (Call::Trim, Mishap::CrashAfter),
+    ] {
+        let plan = FaultPlan::new();
+        let log = open_failing(&cx, &plan, Log::builder()).await?;
+        let topic = log.topic(TOPIC).await?;
+        let producer = topic.producer(NAME).await?;
+        let next = producer.next_sequence(0)?;
+        let end = send(&producer, next..next + 10).await?.plus(10);
+        plan.add(Rule::next(call, mishap));
+        ensure!(topic.trim(0, end).await.is_err(), "the store has not crashed at {call}");
+        drop((log, topic, producer));
+        let log = open(&cx).await?;
+        let producer = log.topic(TOPIC).await?.producer(NAME).await?;
+        ensure_eq!(producer.next_sequence(0)?, next + 10, "next_sequence, crashed at {call}");
+        log.close().await?;
+    }
+    Ok(())
+}
+
+/// Who is said to have stored something has it on the device: without the sync nothing is saved.
+pub async fn nothing_is_remembered_that_is_not_durable(cx: Cx) -> CaseResult {
+    let plan = FaultPlan::new();
+    let log = open_failing(&cx, &plan, Log::builder()).await?;
+    let config = TopicConfig::default().with_durability(Durability::Os);
+    log.create_topic(&TOPIC.parse()?, config).await?;
+    let topic = log.topic(TOPIC).await?;
+    send(&topic.producer(NAME).await?, 0..10).await?;
+    plan.add(Rule::every(Call::Sync, Mishap::unavailable()));
+    ensure!(topic.trim(0, Msn::new(10)).await.is_err(), "a trim without the sync has succeeded");
+    drop((log, topic));
+    let store = cx.open_once_free().await?;
+    let saved = store.load(&key("producers/orders/0")?).await?;
+    ensure!(saved.is_none(), "producers are saved though their messages are not synced");
+    Ok(())
+}
+
+/// Partitions forget them too: what is stored of producers does not grow with those that were.
+pub async fn expired_producers_take_no_room(cx: Cx) -> CaseResult {
+    let log = open_with(&cx, Log::builder().producer_expiry(Duration::ZERO)).await?;
+    let topic = log.topic(TOPIC).await?;
+    for round in 0..100 {
+        let producer = topic.producer(format!("one-of-many-{round}")).await?;
+        send(&producer, 0..1).await?;
+        drop(producer);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(topic);
+    log.close().await?;
+    drop(log);
+    let store = cx.open_once_free().await?;
+    for name in ["producers/orders", "producers/orders/0"] {
+        let bytes = store.load(&key(name)?).await?.map_or(0, |document| document.value.len());
+        ensure!((1..1_000).contains(&bytes), "`{name}` has {bytes} bytes");
+    }
+    Ok(())
 }
 
 /// What the child process does: sends messages from its next sequence on, some of them again,

@@ -37,6 +37,7 @@ cases! { "log-retention":
     close_waits_for_a_hook_at_work [REOPENS];
     close_drops_a_hook_that_hangs [REOPENS];
     dropped_clean_loses_nothing [REOPENS];
+    clean_dropped_in_a_hook_that_hangs_loses_nothing [REOPENS];
     trim_and_deletion_of_a_topic_pass_by_the_hooks;
     archive_and_log_together_hold_everything [REOPENS];
     archive_that_is_repeated_holds_nothing_twice [REOPENS];
@@ -504,6 +505,38 @@ pub async fn dropped_clean_loses_nothing(cx: Cx) -> CaseResult {
     drop(topic);
     let log = reopen(&cx, log).await?;
     check_left(&cx, &log.topic(TOPIC).await?, 10, 10, "after reopen").await
+}
+
+/// A run, a trim and the deletion of the topic, each dropped while the hook hangs, and the log
+/// dropped with it: every record is there after reopening, and goes once the hook has passed it.
+pub async fn clean_dropped_in_a_hook_that_hangs_loses_nothing(cx: Cx) -> CaseResult {
+    let (mut log, mut topic, watch) = watched(&cx, Log::builder()).await?;
+    watch.hangs.store(true, Ordering::SeqCst);
+    let name: TopicName = TOPIC.parse()?;
+    for round in 0..3 {
+        let calls = watch.calls() + 1;
+        let working = async {
+            match round {
+                0 => log.clean().await.map(drop),
+                1 => topic.trim(0, Msn::new(10)).await.map(drop),
+                _ => log.delete_topic(&name).await.map(drop),
+            }
+        };
+        tokio::select! {
+            ended = working => return Err(crate::Failure::new(format!("ended early: {ended:?}"))),
+            called = watch.called(calls) => called?,
+        }
+        drop((topic, log));
+        let builder = Log::builder().clock(ManualClock::at(at(99))).delete_hook(watch.clone());
+        log = open_with(&cx, builder).await?;
+        topic = log.topic(TOPIC).await?;
+        check_left(&cx, &topic, 0, 10, &format!("after round {round}")).await?;
+    }
+    watch.hangs.store(false, Ordering::SeqCst);
+    log.clean().await?;
+    check_left(&cx, &topic, 10, 10, "once the hook has passed").await?;
+    ensure!(watch.seen().iter().copied().eq(0..10), "seen was {:?}", watch.seen());
+    Ok(())
 }
 
 /// An archive is whole: what a trim or the end of a topic takes is seen as well.

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use msglog_core::log::{Filter, Missing, SubscribeOptions};
-use msglog_core::store::ReadLimit;
+use msglog_core::store::{ReadLimit, Survives};
 use msglog_core::{ErrorKind, Message, Msn, Record, Topic};
 
-use super::{TOPIC, open, read_all};
-use crate::case::cases;
+use super::{TOPIC, open, read_all, reopen};
+use crate::case::{Need, cases};
 use crate::cx::check_refused;
 use crate::sample::Dice;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, Failure, ensure, ensure_eq};
+
+const REOPENS: Need = Need::SyncSurvives(Survives::Process);
 
 cases! { "log-select":
     many_records_come_in_the_order_asked;
@@ -22,6 +25,8 @@ cases! { "log-select":
     filter_that_finds_nothing_moves_on;
     options_of_a_subscription_do_not_change_what_it_gives;
     options_out_of_range_are_refused;
+    cancelled_reads_change_nothing;
+    dropped_subscription_goes_on_from_its_next_msn [REOPENS];
 }
 
 const RECORDS: u64 = 150;
@@ -265,6 +270,64 @@ pub async fn options_out_of_range_are_refused(cx: Cx) -> CaseResult {
     ] {
         let refused = topic.subscribe_with(0, Msn::ZERO, bad.clone());
         check_refused(refused, ErrorKind::Invalid, &format!("{bad:?}"))?;
+    }
+    Ok(())
+}
+
+/// Dropped at any poll, whichever way it reads; a later one answers everything.
+pub async fn cancelled_reads_change_nothing(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let topic = log.topic(TOPIC).await?;
+    let records = filled(&cx, &topic).await?;
+    let (limit, filter) = (ReadLimit::default(), Filter::key_prefix("bob/"));
+    let msns: Vec<Msn> = records.iter().map(|record| record.msn).step_by(7).collect();
+    for polls in 0..6 {
+        for from in [0, 3, RECORDS / 2, RECORDS - 1].map(Msn::new) {
+            poll_then_drop(topic.read(0, from, limit), polls).await.transpose()?;
+            poll_then_drop(topic.record(0, from), polls).await.transpose()?;
+            poll_then_drop(topic.read_many(0, &msns), polls).await.transpose()?;
+            poll_then_drop(topic.read_before(0, from, 9, limit), polls).await.transpose()?;
+            poll_then_drop(topic.read_filtered(0, from, limit, &filter), polls)
+                .await
+                .transpose()?;
+            let time = msglog_core::Timestamp::from_millis(1);
+            poll_then_drop(topic.find(0, time), polls).await.transpose()?;
+        }
+        let found = read_all(&topic, 0, Msn::ZERO).await?;
+        ensure!(found == records, "after {polls} polls {} records are read", found.len());
+    }
+    topic.append("next").await?.ack().await?;
+    Ok(())
+}
+
+/// Dropped with pages read ahead, in the middle of waiting, and the log reopened: from its next MSN
+/// on another one gives what the filter asks for, every record once.
+pub async fn dropped_subscription_goes_on_from_its_next_msn(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    let records = filled(&cx, &log.topic(TOPIC).await?).await?;
+    for (filter, asks) in filters().into_iter().take(6) {
+        let wanted: Vec<Record> = records.iter().filter(|record| asks(record)).cloned().collect();
+        let (mut found, mut from, mut round) = (Vec::new(), Msn::ZERO, 0);
+        while found.len() < wanted.len() {
+            let options = SubscribeOptions::default().with_filter(filter.clone());
+            let options = options.with_page_bytes(200).with_pages_ahead(round % 4);
+            let topic = log.topic(TOPIC).await?;
+            let mut subscription = topic.subscribe_with(0, from, options)?;
+            for _ in 0..(wanted.len() - found.len()).min(25) {
+                let next = tokio::time::timeout(ARRIVAL_MAX, subscription.next()).await;
+                let next = next.map_err(|_| Failure::new(format!("{filter:?} is stuck")))?;
+                found.extend(next.transpose()?);
+            }
+            let more = poll_then_drop(subscription.next(), round % 3).await;
+            found.extend(more.flatten().transpose()?);
+            from = subscription.next_msn();
+            drop((subscription, topic));
+            if round % 3 == 0 {
+                log = reopen(&cx, log).await?;
+            }
+            round += 1;
+        }
+        ensure!(found == wanted, "{filter:?}: {} of {} records", found.len(), wanted.len());
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! Sinks: messages of a stream, in order, acked by a flush, in bounded memory.
 
 use futures::{SinkExt, StreamExt, stream};
+use msglog_core::store::Survives;
 use msglog_core::{ErrorKind, Log, Message, MsgLog, Msn};
 
 use super::{TOPIC, check_messages, message, open, open_with, read_all};
-use crate::case::cases;
+use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
+
+const REOPENS: Need = Need::SyncSurvives(Survives::Process);
 
 cases! { "log-sink":
     flush_of_a_sink_acks_everything_in_order;
@@ -14,6 +18,8 @@ cases! { "log-sink":
     sink_that_failed_accepts_nothing_more;
     closed_sink_leaves_the_log_open;
     dropped_sink_loses_nothing_that_was_accepted;
+    sink_dropped_in_a_flush_leaves_no_gap [REOPENS];
+    close_in_the_middle_of_a_stream_keeps_a_prefix [REOPENS];
 }
 
 /// Fed one by one and flushed, or sent as a whole stream.
@@ -97,4 +103,72 @@ pub async fn dropped_sink_loses_nothing_that_was_accepted(cx: Cx) -> CaseResult 
     let records = read_all(&topic, 0, Msn::ZERO).await?;
     ensure_eq!(records.len(), 51, "records");
     check_messages(&records, 0, "of a dropped sink")
+}
+
+/// Dropped at any poll of a flush, with appends in flight, and the log after it: what is there has
+/// no gap, holds all that a flush has answered, and with `close` all that was accepted.
+pub async fn sink_dropped_in_a_flush_leaves_no_gap(cx: Cx) -> CaseResult {
+    for polls in 0..12 {
+        let log = open_with(&cx, Log::builder().in_flight_bytes_max(500)).await?;
+        let topic = log.topic(TOPIC).await?;
+        let first = topic.bounds(0).await?.next_msn.get();
+        let mut sink = topic.sink();
+        for number in first..first + 20 {
+            sink.feed(message(number)).await?;
+        }
+        let answer = poll_then_drop(sink.flush(), polls).await;
+        let flushed = answer.is_some();
+        answer.transpose()?;
+        drop((sink, topic));
+        let closed = polls % 2 == 0;
+        if closed {
+            log.close().await?;
+        }
+        drop(log);
+        let log = open(&cx).await?;
+        let records = read_all(&log.topic(TOPIC).await?, 0, Msn::ZERO).await?;
+        check_messages(&records, 0, "of a dropped sink, reopened")?;
+        // The last message may still wait for room: it was not accepted by the log yet.
+        let accepted = if flushed {
+            20
+        } else if closed {
+            19
+        } else {
+            0
+        };
+        let found = records.len() as u64;
+        ensure!(found >= first + accepted, "{found} records, {first} before, {polls} polls");
+        log.close().await?;
+    }
+    Ok(())
+}
+
+/// The stream ends with `Closed`, or was through; what is there after reopening is a prefix of it.
+pub async fn close_in_the_middle_of_a_stream_keeps_a_prefix(cx: Cx) -> CaseResult {
+    for pause in 0..12 {
+        let log = open_with(&cx, Log::builder().in_flight_bytes_max(500)).await?;
+        let topic = log.topic(TOPIC).await?;
+        let first = topic.bounds(0).await?.next_msn.get();
+        let messages = stream::iter(first..first + 100).map(|number| Ok(message(number)));
+        let closing = async {
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+            log.close().await
+        };
+        let (sent, closed) = tokio::join!(messages.forward(topic.sink()), closing);
+        closed?;
+        let least = match sent {
+            Ok(()) => first + 100,
+            Err(error) if error.kind() == ErrorKind::Closed => first,
+            Err(error) => return Err(error.into()),
+        };
+        drop((topic, log));
+        let log = open(&cx).await?;
+        let records = read_all(&log.topic(TOPIC).await?, 0, Msn::ZERO).await?;
+        check_messages(&records, 0, "closed in the middle of a stream")?;
+        ensure!(records.len() as u64 >= least, "{} records, sent {least}", records.len());
+        log.close().await?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use msglog_core::batch::{Compression, CompressionPolicy, TimestampKind};
+use msglog_core::log::{ByteRange, Retention, Rule};
 use msglog_core::store::Survives;
 use msglog_core::{
     AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, Timestamp, TopicConfig, TopicName, log,
@@ -11,6 +12,7 @@ use msglog_core::{
 use super::{TOPIC, append_each, check_messages, message, open, open_with, read_all, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -28,6 +30,9 @@ cases! { "log-topic":
     compression_that_cannot_be_changes_nothing;
     topic_grows_and_never_shrinks [REOPENS];
     concurrent_configurations_all_count;
+    cancelled_configuration_is_whole_or_not_at_all [REOPENS];
+    growing_beside_close_is_whole_or_not_at_all [REOPENS];
+    close_ends_a_linger_and_loses_nothing [REOPENS];
     configuration_that_cannot_be_changes_nothing;
     many_topics_do_not_mix;
 }
@@ -256,6 +261,134 @@ pub async fn concurrent_configurations_all_count(cx: Cx) -> CaseResult {
         found += read_all(&topic, partition, Msn::ZERO).await?.len();
     }
     ensure_eq!(found, 20, "records in all partitions");
+    Ok(())
+}
+
+/// Dropped at any poll: partitions, retention and rules are all changed or none of them, in force
+/// as they are stored, and after reopening.
+pub async fn cancelled_configuration_is_whole_or_not_at_all(cx: Cx) -> CaseResult {
+    let mut log = open(&cx).await?;
+    log.topic(TOPIC).await?;
+    for (polls, bytes) in (100..120).enumerate() {
+        let topic = log.topic(TOPIC).await?;
+        let before = topic.config();
+        let mut after = before.as_ref().clone();
+        after.partitions += 1;
+        after.retention = Retention::keep_forever().with_bytes(1 << 30 | bytes);
+        let changing = log.configure(TOPIC, |config| {
+            config.partitions = after.partitions;
+            config.retention = after.retention;
+            config.constraints.rules = vec![Rule::PayloadBytes(ByteRange::at_most(bytes))];
+        });
+        let answer = poll_then_drop(changing, polls).await;
+        let done = answer.is_some();
+        answer.transpose()?;
+        let stored = settled(&log).await?;
+        let is_new = stored.partitions == after.partitions;
+        ensure!(is_new || !done, "what was answered is not stored");
+        ensure_eq!(stored.retention == after.retention, is_new, "retention after {polls} polls");
+        let rules = stored.constraints != before.constraints;
+        ensure_eq!(rules, is_new, "rules after {polls} polls");
+        ensure_eq!(topic.config().as_ref(), &stored, "in force after {polls} polls");
+        let last = AppendOptions::default().with_partition(stored.partitions - 1);
+        let there = topic.bounds(stored.partitions - 1).await?.next_msn;
+        topic.append_with("x", last).await?.ack().await?;
+        drop(topic);
+        log = reopen(&cx, log).await?;
+        let topic = log.topic(TOPIC).await?;
+        ensure_eq!(topic.config().as_ref(), &stored, "after reopen, {polls} polls");
+        let bounds = topic.bounds(stored.partitions - 1).await?;
+        ensure_eq!(bounds.next_msn, there.plus(1), "end of the last partition after reopen");
+        if done {
+            return Ok(());
+        }
+    }
+    Err(crate::Failure::new("a change of the configuration does not end"))
+}
+
+/// The stored configuration once it changes no more: a change that was dropped may go on.
+async fn settled(log: &Log) -> CaseResult<TopicConfig> {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = log.configure(TOPIC, |_| {}).await?;
+        if last.as_ref() == Some(&now) {
+            return Ok(now);
+        }
+        last = Some(now);
+    }
+}
+
+/// While a partition is added the log closes: it was added or not, and every one is whole.
+pub async fn growing_beside_close_is_whole_or_not_at_all(cx: Cx) -> CaseResult {
+    let mut records = 0;
+    for pause in 0..16_usize {
+        let log = open(&cx).await?;
+        let topic = log.topic(TOPIC).await?;
+        let before = topic.partition_count();
+        let last = AppendOptions::default().with_partition(before - 1);
+        topic.append_with("x", last).await?.ack().await?;
+        records += 1;
+        let growing = log.configure(TOPIC, |config| config.partitions += 1);
+        let closing = async {
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+            log.close().await
+        };
+        let (grown, closed) = tokio::join!(growing, closing);
+        closed?;
+        let least = match grown {
+            Ok(config) => config.partitions,
+            Err(error) if error.kind() == ErrorKind::Closed => before,
+            Err(error) => return Err(error.into()),
+        };
+        drop((topic, log));
+        let log = open(&cx).await?;
+        let topic = log.topic(TOPIC).await?;
+        let found = topic.partition_count();
+        ensure!((least..=before + 1).contains(&found), "{found} partitions, {before} before");
+        let mut there = 0;
+        for partition in 0..found {
+            there += read_all(&topic, partition, Msn::ZERO).await?.len();
+        }
+        ensure_eq!(there, records, "records of all partitions");
+        log.close().await?;
+    }
+    Ok(())
+}
+
+/// What lingers when the log closes is acked, and there after reopening; a log that is dropped while
+/// something lingers lets its place go.
+pub async fn close_ends_a_linger_and_loses_nothing(cx: Cx) -> CaseResult {
+    let log = open(&cx).await?;
+    let mut config = TopicConfig::default();
+    config.linger = Some(Duration::from_secs(60));
+    log.create_topic(&TOPIC.parse()?, config).await?;
+    let topic = log.topic(TOPIC).await?;
+    let mut acks = Vec::new();
+    for number in 0..10 {
+        acks.push(topic.append(message(number)).await?.ack());
+    }
+    // Who no longer waits for its ack takes nothing back.
+    drop(acks.split_off(5));
+    let closed = tokio::time::timeout(Duration::from_secs(10), log.close()).await;
+    ensure!(closed.is_ok(), "close waits for the end of a linger");
+    for ack in acks {
+        ack.await?;
+    }
+    drop((topic, log));
+    let log = open(&cx).await?;
+    let records = read_all(&log.topic(TOPIC).await?, 0, Msn::ZERO).await?;
+    ensure_eq!(records.len(), 10, "records after reopen");
+    check_messages(&records, 0, "what lingered")?;
+    let waiting = log.topic(TOPIC).await?.append(message(10)).await?.ack();
+    drop(log);
+    let log = open(&cx).await?;
+    if let Err(error) = waiting.await {
+        ensure_eq!(error.kind(), ErrorKind::Closed, "what lingered when the log was dropped");
+    }
+    log.close().await?;
     Ok(())
 }
 

@@ -5,11 +5,12 @@ use futures::StreamExt;
 use msglog_core::codec::{CODEC_HEADER, Codec, CodecError, CodecId, UTC_OFFSET_HEADER};
 use msglog_core::log::{Decoded, TypedRecord};
 use msglog_core::store::{ReadLimit, Survives};
-use msglog_core::{ErrorKind, Message, Msn, Topic, TypedTopic, UtcOffset};
+use msglog_core::{ErrorKind, Log, Message, Msn, Topic, TypedTopic, UtcOffset};
 
-use super::{TOPIC, open, reopen};
+use super::{TOPIC, open, open_with, reopen};
 use crate::case::{Need, cases};
 use crate::cx::check_refused;
+use crate::store_suite::cancellation::poll_then_drop;
 use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
@@ -18,6 +19,7 @@ cases! { "log-typed":
     typed_values_come_back_after_reopen [REOPENS];
     records_of_an_old_codec_decode_after_a_switch [REOPENS];
     what_cannot_be_decoded_is_given_back_and_ends_nothing;
+    cancelled_appends_of_values_are_whole_or_not_at_all [REOPENS];
 }
 
 /// Decimal digits, under an id of choice.
@@ -126,5 +128,40 @@ pub async fn what_cannot_be_decoded_is_given_back_and_ends_nothing(cx: Cx) -> Ca
         check_refused(value, kind, &format!("record {msn}"))?;
     }
     ensure_eq!(values(found.collect())?, [Some(4)], "what can be decoded");
+    Ok(())
+}
+
+/// Dropped at any poll, alone and in batches: what is there are whole values, in order, none twice,
+/// and every acked one, also after reopening.
+pub async fn cancelled_appends_of_values_are_whole_or_not_at_all(cx: Cx) -> CaseResult {
+    let log = open_with(&cx, Log::builder().in_flight_bytes_max(300)).await?;
+    let numbers = log.topic(TOPIC).await?.typed::<u64>(decimal("decimal")?);
+    let mut acked = Vec::new();
+    for (number, polls) in (0..120_u64).zip((0..5).cycle()) {
+        let first = number * 10;
+        let sending = async {
+            let appended = if number % 3 == 0 {
+                numbers.append_batch(first..first + 4).await?
+            } else {
+                numbers.append(&first).await?
+            };
+            appended.ack().await
+        };
+        if poll_then_drop(sending, polls).await.transpose()?.is_some() {
+            acked.push(first);
+        }
+    }
+    let last = numbers.append(&5_000).await?.ack().await?;
+    drop(numbers);
+    let log = reopen(&cx, log).await?;
+    let numbers = log.topic(TOPIC).await?.typed::<u64>(decimal("decimal")?);
+    let found: Vec<u64> = values(read(&numbers).await?)?.into_iter().flatten().collect();
+    ensure_eq!(found.len() as u64, last.get() + 1, "values and MSNs");
+    ensure!(found.is_sorted_by(|one, other| one < other), "out of order or twice: {found:?}");
+    ensure!(acked.iter().all(|value| found.contains(value)), "an acked one is missing");
+    for whole in found.iter().filter(|value| *value % 30 == 0 && **value < 5_000) {
+        let there = (*whole..whole + 4).all(|value| found.contains(&value));
+        ensure!(there, "a part of the batch from {whole}");
+    }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl ArcWake for Woken {
 }
 
 /// Polls a future `polls` times, each time it wakes, and drops it; its answer if it had one by then.
-async fn poll_then_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+pub(crate) async fn poll_then_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let woken = Arc::new(Woken(Notify::new()));
     let waker: Waker = futures::task::waker(Arc::clone(&woken));

@@ -130,8 +130,8 @@ async fn turn(
     partition: &Weak<Partition>,
     sync_at: Option<Instant>,
 ) -> Result<Turn> {
-    let Some(partition) = partition.upgrade() else { return Ok(ControlFlow::Break(())) };
     linger(queue, queue.settings().linger).await;
+    let Some(partition) = partition.upgrade() else { return Ok(ControlFlow::Break(())) };
     // Those who wait have been answered, also when it failed.
     let written = partition.write().await.unwrap_or_default();
     if let Some(failure) = queue.failure() {
@@ -165,10 +165,16 @@ async fn wait(queue: &Queue, sync_at: Option<Instant>) {
     }
 }
 
-/// Lets more gather, as configured.
+/// Lets more gather, as configured, for as long as more is accepted.
 async fn linger(queue: &Queue, linger: Duration) {
-    if !linger.is_zero() && queue.records() > 0 {
-        tokio::time::sleep(linger).await;
+    if linger.is_zero() || queue.records() == 0 {
+        return;
+    }
+    let until = Instant::now() + linger;
+    while !queue.is_ended() {
+        if tokio::time::timeout_at(until, queue.ready()).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -458,6 +458,11 @@ impl Queue {
         true
     }
 
+    /// Whether nothing more is accepted.
+    pub(super) fn is_ended(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
     /// Whether nothing more is accepted and all was taken.
     pub(super) fn is_finished(&self) -> bool {
         let state = self.lock();

@@ -108,7 +108,9 @@ impl<'a> Run<'a> {
             self.dirty.start = end;
             self.job.partition.sync().await?;
             let usage = self.job.partition.store.usage().await?;
-            self.state = State { clean_msn: end, clean_bytes: usage.bytes, horizon };
+            // What could not be rewritten is looked at again: a tombstone that it needs stays.
+            let clean_msn = self.done.skipped.first().map_or(end, |skipped| skipped.start);
+            self.state = State { clean_msn, clean_bytes: usage.bytes, horizon };
             self.state.save(&self.job.store, &self.job.partition.name).await?;
             if end >= self.dirty.end {
                 return Ok(self.done);
