@@ -145,13 +145,35 @@ async fn keys_choose_the_partition_and_others_take_turns() {
     }
     let mut turns = Vec::new();
     for _ in 0..3 {
-        turns.push(topic.append("x").await.unwrap().partition());
+        let appended = topic.append("x").await.unwrap();
+        turns.push(appended.partition());
+        appended.ack().await.unwrap();
     }
     turns.sort_unstable();
     assert_eq!(turns, [0, 1, 2]);
     let mixed: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(keyed).into();
     assert_eq!(topic.append_batch(mixed).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(topic.subscribe(3, Msn::ZERO).unwrap_err().kind(), ErrorKind::Invalid);
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_without_key_stay_with_a_partition_while_a_batch_gathers_there() {
+    let (store, _control) = ControlledStore::free();
+    let log = Log::builder().open(store).await.unwrap();
+    let name: TopicName = "orders".parse().unwrap();
+    log.create_topic(&name, TopicConfig::default().with_partitions(3)).await.unwrap();
+    let topic = log.topic("orders").await.unwrap();
+    // The appender has no chance to run in between: this runtime has one thread.
+    let mut partitions = Vec::new();
+    for bytes in [10, 10, 10, 30_000, 30_000, 30_000, 10] {
+        partitions.push(topic.append(vec![b'x'; bytes]).await.unwrap().partition());
+    }
+    let last = topic.append("x").await.unwrap();
+    assert_eq!(partitions, [0, 0, 0, 0, 0, 0, 1], "a full batch is left for the next");
+    assert_eq!(last.partition(), 1);
+    last.ack().await.unwrap();
+    assert_eq!(topic.append("x").await.unwrap().partition(), 2, "a batch that is written is left");
     log.close().await.unwrap();
 }
 

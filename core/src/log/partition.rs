@@ -124,6 +124,11 @@ impl Partition {
         self.queue.with_gate(|gate, gathered| gate.set(rule, segment, gathered));
     }
 
+    /// Whether a batch gathers that has room for more.
+    pub(super) fn gathers(&self) -> bool {
+        self.queue.gathers()
+    }
+
     pub(super) async fn append(
         &self,
         message: &Message,

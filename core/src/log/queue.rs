@@ -427,6 +427,12 @@ impl Queue {
         }
     }
 
+    /// Whether something gathers, less than what one write should take.
+    pub(super) fn gathers(&self) -> bool {
+        let state = self.lock();
+        state.gathering.records > 0 && !state.has_gathered(u64::MAX)
+    }
+
     /// How many records have gathered.
     pub(super) fn records(&self) -> u64 {
         self.lock().gathering.records

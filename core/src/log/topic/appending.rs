@@ -12,9 +12,9 @@ use crate::{Error, ErrorKind, Message, Result};
 impl Topic {
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
     ///
-    /// A key chooses the partition as Kafka does, unless a [`Partitioner`](crate::log::Partitioner) is set; without one the
-    /// partitions take turns. Waits only
-    /// while too many bytes are in flight; cancelling it while it waits appends nothing.
+    /// A key chooses the partition as Kafka does, unless a [`Partitioner`](crate::log::Partitioner)
+    /// is set; without a key the partitions take turns, batch by batch. Waits only while too many
+    /// bytes are in flight; cancelling it while it waits appends nothing.
     ///
     /// # Errors
     ///
@@ -129,8 +129,20 @@ impl Topic {
         }
         match self.wanted(message, count) {
             Some(partition) => partition,
-            None => self.inner.turn.fetch_add(1, Ordering::Relaxed) % count,
+            None => self.turn(count),
         }
+    }
+
+    /// The partition of a message without a key: the one that the last went to as long as a batch
+    /// gathers there, else the next, so that pipelined messages share batches.
+    fn turn(&self, count: u32) -> u32 {
+        let next = self.inner.turn.load(Ordering::Relaxed);
+        if let Some(last) = next.checked_sub(1).map(|last| last % count)
+            && self.partition(last).is_ok_and(|partition| partition.gathers())
+        {
+            return last;
+        }
+        self.inner.turn.fetch_add(1, Ordering::Relaxed) % count
     }
 
     /// The partition that the message itself asks for.
@@ -149,7 +161,7 @@ impl Topic {
         }
         let mut wanted = messages.iter().filter_map(|message| self.wanted(message, count));
         let Some(partition) = wanted.next() else {
-            return Ok(self.inner.turn.fetch_add(1, Ordering::Relaxed) % count);
+            return Ok(self.turn(count));
         };
         if wanted.all(|other| other == partition) {
             return Ok(partition);

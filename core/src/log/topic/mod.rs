@@ -29,7 +29,7 @@ struct Inner {
     name: TopicName,
     config: RwLock<Arc<TopicConfig>>,
     partitions: Generation,
-    /// Whose turn it is among messages without a key.
+    /// How often the turn among messages without a key has moved on.
     turn: AtomicU32,
     committers: Committers,
     store: Arc<dyn MessageStore>,
