@@ -259,7 +259,9 @@ pub async fn partitioner_of_ones_own_chooses_the_partition(cx: Cx) -> CaseResult
     check_refused(mixed, ErrorKind::Invalid, "a batch to two partitions")?;
     let mut turns = BTreeMap::new();
     for _ in 0..PARTITIONS {
-        *turns.entry(topic.append(keyed("anywhere")).await?.partition()).or_insert(0) += 1;
+        let appended = topic.append(keyed("anywhere")).await?;
+        *turns.entry(appended.partition()).or_insert(0) += 1;
+        appended.ack().await?;
     }
     ensure_eq!(turns, (0..PARTITIONS).map(|p| (p, 1)).collect(), "those that ask for none");
     Ok(())
