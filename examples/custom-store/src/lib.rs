@@ -4,6 +4,7 @@
 //! base MSN, the next MSN of each partition, documents. `append` commits without waiting for the
 //! device, `sync` commits once and waits. [`RedbFactory`] brings the URL scheme `redb:`.
 
+mod document;
 mod partition;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use crate::partition::{Part, RedbPartition};
 const BATCHES: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("batches");
 /// The next MSN, by partition.
 const NEXT: TableDefinition<&str, u64> = TableDefinition::new("next");
-/// Version and value, by key.
+/// Version and sealed value, by key.
 const DOCUMENTS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("documents");
 /// How many documents were ever saved.
 const SAVES: TableDefinition<(), u64> = TableDefinition::new("saves");
@@ -200,10 +201,7 @@ impl Shared {
         self.read(|transaction| {
             let table = transaction.open_table(DOCUMENTS).map_err(redb_error)?;
             let found = table.get(key.as_str()).map_err(redb_error)?;
-            Ok(found.map(|row| {
-                let (version, value) = row.value();
-                Document { value: Bytes::copy_from_slice(value), version: Version::new(version) }
-            }))
+            found.map(|row| document::opened(key, row.value())).transpose()
         })
     }
 
@@ -226,7 +224,9 @@ impl Shared {
             match value {
                 Some(value) => {
                     saves.insert((), version).map_err(redb_error)?;
-                    drop(table.insert(key.as_str(), (version, value)).map_err(redb_error)?);
+                    let sealed = document::sealed(key, version, value)?;
+                    let row = (version, sealed.as_slice());
+                    drop(table.insert(key.as_str(), row).map_err(redb_error)?);
                 }
                 None => drop(table.remove(key.as_str()).map_err(redb_error)?),
             }
