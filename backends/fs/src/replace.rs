@@ -7,12 +7,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use msglog_core::batch::NO_EPOCH;
+use msglog_core::batch::{NO_EPOCH, empty_batches};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
 use crate::checkpoint::Checkpoint;
-use crate::filler::fillers;
 use crate::index::{Index, IndexSums};
 use crate::io::{File, OpenMode, remove_if_there};
 use crate::layout::{SWAP_TEMPORARY, cleaned_path};
@@ -273,7 +272,7 @@ impl<'a> Output<'a> {
 
     /// Fills up to `end` what no batch covers.
     fn fill(&mut self, end: Msn) -> Result<()> {
-        for filler in fillers(self.next_msn, end) {
+        for filler in empty_batches(self.next_msn..end) {
             self.push_next(filler?)?;
         }
         Ok(())

@@ -4,10 +4,10 @@
 //! beginning of the source and the next run goes on behind it. Documents follow the batches.
 
 mod agree;
-mod bridge;
 mod compare;
 mod copy;
 mod documents;
+mod gap;
 mod plan;
 mod reader;
 mod report;

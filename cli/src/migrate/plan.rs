@@ -7,8 +7,8 @@ use bytes::Bytes;
 use msglog::store::{DocumentKey, MessageStore, OpenOptions, PartitionStore};
 use msglog::{Msn, ReadLimit, TopicName, TopicPartition};
 
-use super::bridge::holes_failure;
 use super::documents;
+use super::gap::holes_failure;
 use crate::args::Holes;
 use crate::failure::Failure;
 

@@ -25,6 +25,7 @@
 
 mod build;
 mod compression;
+mod empty;
 mod header;
 mod lookup;
 mod records;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::build::{BatchBuilder, BatchOptions};
 pub use self::compression::{Compression, CompressionPolicy};
+pub use self::empty::empty_batches;
 pub use self::header::BatchHeader;
 use self::header::{CRC_START, PREFIX_BYTES};
 pub(crate) use self::lookup::RecordIndex;

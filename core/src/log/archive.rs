@@ -1,19 +1,15 @@
 //! The delete hook that is shipped: copies records to another store before they go.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::hooks::{DeleteHook, Deletion};
-use crate::batch::{BatchBuilder, BatchOptions, DecodeLimits, NO_EPOCH};
+use crate::batch::{BatchBuilder, BatchOptions, DecodeLimits, NO_EPOCH, empty_batches};
 use crate::store::{MessageStore, OpenOptions, PartitionStore};
 use crate::{Error, ErrorKind, Message, Msn, RecordBatch, Result, TopicName, TopicPartition};
-
-/// The most MSNs that one batch without records covers.
-const BRIDGE_MSNS_MAX: u64 = 1 << 31;
 
 /// A [`DeleteHook`] that copies every batch to another store before it goes, under the same topic,
 /// partition and MSNs, durable there before it goes here.
@@ -112,12 +108,12 @@ fn missing(mut next: Msn, deletion: &Deletion) -> Result<Vec<RecordBatch>> {
             // Compaction has put it together with what is archived.
             missing.push(tail(batch, next)?);
         } else {
-            bridge(next..batch.base_msn(), &mut missing)?;
+            missing.extend(empty_batches(next..batch.base_msn()).collect::<Result<Vec<_>>>()?);
             missing.push(batch.clone());
         }
         next = batch.next_msn();
     }
-    bridge(next..deletion.msns.end, &mut missing)?;
+    missing.extend(empty_batches(next..deletion.msns.end).collect::<Result<Vec<_>>>()?);
     Ok(missing)
 }
 
@@ -138,22 +134,6 @@ fn tail(batch: &RecordBatch, from: Msn) -> Result<RecordBatch> {
     let mut tail = builder.build()?;
     tail.stamp(from, NO_EPOCH);
     Ok(tail)
-}
-
-/// Adds batches without records that cover `gap`.
-fn bridge(gap: Range<Msn>, batches: &mut Vec<RecordBatch>) -> Result<()> {
-    let mut next = gap.start;
-    while next < gap.end {
-        let count = gap.end.distance_from(next).min(BRIDGE_MSNS_MAX);
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        // `count` lies in 1..=BRIDGE_MSNS_MAX.
-        builder.cover(u32::try_from(count - 1).unwrap_or(u32::MAX))?;
-        let mut batch = builder.build()?;
-        batch.stamp(next, NO_EPOCH);
-        next = batch.next_msn();
-        batches.push(batch);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
