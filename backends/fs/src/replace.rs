@@ -85,6 +85,7 @@ impl Writer {
         let old: Vec<_> = from
             .take_while(|segment| segment.base < range.end)
             .map(|segment| Old {
+                cuts: segment.cuts(),
                 segment: Arc::clone(segment),
                 base: segment.base,
                 extent: segment.extent(),
@@ -152,7 +153,7 @@ impl Writer {
             let now = segments.iter().skip(start);
             now.clone().count() > old.len()
                 && now.zip(old).all(|(segment, old)| {
-                    segment.id == old.segment.id && segment.extent() == old.extent
+                    segment.id == old.segment.id && segment.cuts() == old.cuts
                 })
         });
         match start {
@@ -195,6 +196,7 @@ impl Writer {
 #[derive(Debug)]
 struct Old {
     segment: Arc<Segment>,
+    cuts: u64,
     base: Msn,
     extent: Extent,
 }

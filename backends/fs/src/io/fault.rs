@@ -179,6 +179,13 @@ impl FaultFs {
         self.plan().meanwhile = Some(Meanwhile(Box::new(act)));
     }
 
+    fn run_meanwhile(&self) {
+        let meanwhile = self.plan().meanwhile.take();
+        if let Some(Meanwhile(act)) = meanwhile {
+            act();
+        }
+    }
+
     /// Nothing fails, and no call is counted, until [`resume`](Self::resume).
     pub fn heal(&self) {
         self.plan().healed = true;
@@ -325,15 +332,14 @@ impl File for FaultFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let synced = self.fs.sync(Call::SyncData, || self.inner.sync_data());
-        let meanwhile = self.fs.plan().meanwhile.take();
-        if let Some(Meanwhile(act)) = meanwhile {
-            act();
-        }
+        self.fs.run_meanwhile();
         synced
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.fs.sync(Call::SyncAll, || self.inner.sync_all())
+        let synced = self.fs.sync(Call::SyncAll, || self.inner.sync_all());
+        self.fs.run_meanwhile();
+        synced
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
