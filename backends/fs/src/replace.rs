@@ -122,7 +122,7 @@ impl Writer {
         }
         let mut list = segments.as_ref().clone();
         list.splice(start..start + old.len(), fresh.iter().map(|fresh| Arc::clone(&fresh.segment)));
-        let swap = self.swap_of(&list, old, start + fresh.len());
+        let swap = self.swap_of(&list, old);
         // The names first: what the swap says must be there.
         fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))?;
         swap::decide(fs, dir, &swap).map_err(|cause| self.undecided(cause))?;
@@ -165,18 +165,14 @@ impl Writer {
         }
     }
 
-    /// The checkpoint of the partition once the new segments are in place; `next` is the place
-    /// of the segment behind them, which is at most the active one.
-    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old], next: usize) -> Checkpoint {
+    /// The checkpoint of the partition once the new segments are in place. It reaches beyond them:
+    /// all that is old, and the segment behind, were synced before anything was replaced.
+    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old]) -> Checkpoint {
         let mut state = lock(&self.state);
         let is_old = |id: u64| old.iter().any(|old| old.segment.id == id);
         state.touched = true;
         state.to_seal.retain(|segment| !is_old(segment.id));
         state.unsynced.retain(|entry| !is_old(entry.segment.id));
-        if let (true, Some(next)) = (is_old(state.synced.0.id), list.get(next)) {
-            // All below it was synced before anything was replaced.
-            state.synced = (Arc::clone(next), Extent::empty(next.base));
-        }
         self.checkpoint_of(list, &state.synced, false)
     }
 

@@ -11,6 +11,7 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::*;
 use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits};
@@ -370,13 +371,14 @@ async fn what_was_truncated_and_appended_meanwhile_is_not_replaced() {
     let last = partition.unit_end(Msn::new(RANGE.end - 1)).unwrap().get() - 1;
     let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
     fs.during_next_sync(move || {
-        runtime.block_on(async {
+        // Not for ever, should a later sync be the next one: it may run under a lock.
+        let _ = runtime.block_on(tokio::time::timeout(Duration::from_secs(5), async {
             late.truncate(Msn::new(last)).await.unwrap();
             late.append(vec![other(last)]).await.unwrap();
             for _ in 1..20 {
                 append(&late, 1).await;
             }
-        });
+        }));
     });
     let error = replace(&partition).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::NotApplied));
