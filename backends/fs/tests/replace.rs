@@ -118,7 +118,7 @@ async fn power_cut_at_every_change_of_a_replace_leaves_the_old_or_the_new() {
         for seed in 0..6 {
             let fork = fork.fork();
             fork.crash(seed);
-            let follower = followed(&fork).await;
+            let (follower, crashed) = (followed(&fork).await, fork.fork());
             let seen = recovered(&fork).await;
             let (is_old, is_new) = (is_prefix(&seen, &old()), is_prefix(&seen, &new()));
             assert!(is_old || is_new, "cut {cut}, seed {seed}: {seen:?}");
@@ -129,6 +129,16 @@ async fn power_cut_at_every_change_of_a_replace_leaves_the_old_or_the_new() {
             );
             (was_old, was_new) = (was_old + u32::from(is_old), was_new + u32::from(is_new));
             assert_eq!(recovered(&fork).await.len(), seen.len() + 1, "opened again");
+            // Also where the recovery is cut short in its turn, at different changes each time.
+            for again in (seed..30).step_by(6) {
+                let fork = crashed.fork();
+                fork.cut_power_after(again);
+                drop(open_sim(&fork, small(1024)).await);
+                fork.crash(seed + again);
+                let later = recovered(&fork).await;
+                let expected = if is_new { new() } else { old() };
+                assert!(is_prefix(&later, &expected), "cut {cut}, {again}, seed {seed}: {later:?}");
+            }
         }
         if done {
             break;
@@ -266,6 +276,23 @@ async fn readers_here_see_every_kept_record_while_segments_are_replaced() {
     }
     reading.await.unwrap();
     assert!(partition.holes().is_empty(), "{:?}", partition.holes());
+}
+
+#[tokio::test]
+async fn reader_that_comes_to_a_segment_just_when_it_is_replaced_reads_the_old_one() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.before_next_open(move || {
+        let replaced = tokio::time::timeout(Duration::from_secs(5), replace(&late));
+        let _ = runtime.block_on(replaced);
+    });
+    let seen = msns_of(&partition.read(Msn::ZERO, ReadLimit::bytes(1 << 20)).await.unwrap());
+    assert!(seen.len() > 8 && old().starts_with(&seen), "{seen:?}");
+    assert_eq!(msns(&partition).await, new(), "it was replaced");
 }
 
 #[tokio::test]
