@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use msglog_core::store::{
     Access, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions, Ownership,
-    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, blocking,
+    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, blocking, check,
 };
 use msglog_core::{Error, ErrorKind, Result, TopicPartition};
 use redb::{
@@ -215,10 +215,7 @@ impl Shared {
         self.write(Durability::Immediate, |transaction| {
             let mut table = transaction.open_table(DOCUMENTS).map_err(redb_error)?;
             let there = table.get(key.as_str()).map_err(redb_error)?.map(|row| row.value().0);
-            if !expected.matches(there.map(Version::new)) {
-                let why = format!("document {key} is not as expected");
-                return Err(Error::new(ErrorKind::Conflict, why));
-            }
+            check::expected(key, expected, there.map(Version::new))?;
             let mut saves = transaction.open_table(SAVES).map_err(redb_error)?;
             let version = saves.get(()).map_err(redb_error)?.map_or(0, |row| row.value()) + 1;
             match value {
@@ -313,11 +310,7 @@ impl MessageStore for RedbStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
-        let limit = self.capabilities().document_bytes_max;
-        if value.len() > limit {
-            let why = format!("document of {} bytes; the limit is {limit}", value.len());
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::document_size(&value, self.capabilities().document_bytes_max)?;
         let key = key.clone();
         self.run(move |shared| Ok(shared.change(&key, Some(&value), expected)?.1)).await
     }
