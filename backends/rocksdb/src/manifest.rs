@@ -27,23 +27,30 @@ const CURRENT: &str = "CURRENT";
 /// `Corrupt` for a record whose damaged length hides it; errors of reading.
 pub(crate) fn check(folder: &Path) -> Result<()> {
     let Some(current) = read(&folder.join(CURRENT))? else { return Ok(()) };
-    let Ok(name) = str::from_utf8(&current) else { return Ok(()) };
-    let Some(manifest) = read(&folder.join(name.trim_end()))? else { return Ok(()) };
+    let Some(name) = named(&current) else { return Ok(()) };
+    let Some(manifest) = read(&folder.join(name))? else { return Ok(()) };
     for (number, block) in manifest.chunks(BLOCK_BYTES).enumerate() {
         if let Some(at) = hidden_record(block) {
             let at = number * BLOCK_BYTES + at;
-            let why = format!("{}: the length of the record at byte {at} is damaged", name.trim());
+            let why = format!("{name}: the length of the record at byte {at} is damaged");
             return Err(corrupt(why));
         }
     }
     Ok(())
 }
 
+/// The manifest that `CURRENT` names; `None` for what RocksDB will refuse.
+fn named(current: &[u8]) -> Option<&str> {
+    let name = str::from_utf8(current).ok()?.strip_suffix('\n')?;
+    let number = name.strip_prefix("MANIFEST-")?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
+}
+
 /// The file's bytes; `None` where there is none, as while another process replaces it.
 fn read(file: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == IoErrorKind::NotFound || file.is_dir() => Ok(None),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from_io(format!("read {}", file.display()), error)),
     }
 }
@@ -179,7 +186,7 @@ mod tests {
     fn folder_without_a_database_has_nothing_to_refuse() {
         let folder = tempfile::tempdir().unwrap();
         check(folder.path()).unwrap();
-        for current in ["\n", "MANIFEST-000009\n", "\u{1}"] {
+        for current in ["\n", "MANIFEST-9\n", "MANIFEST-9\0", "MANIFEST-/..\n", "..\n", "\u{1}"] {
             fs::write(folder.path().join(CURRENT), current).unwrap();
             check(folder.path()).unwrap();
         }
