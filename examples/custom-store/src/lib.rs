@@ -8,6 +8,7 @@ mod document;
 mod partition;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,7 +56,7 @@ impl RedbStore {
     /// Opens the file, which is created for writing when there is none.
     pub async fn open(path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        blocking(move || {
+        calling_redb(move || {
             let opened = match access {
                 Access::Read if !path.exists() => {
                     return Err(Error::new(ErrorKind::NotFound, "there is no such file"));
@@ -87,8 +88,16 @@ impl RedbStore {
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = Arc::clone(&self.0);
-        blocking(move || work(&shared)).await
+        calling_redb(move || work(&shared)).await
     }
+}
+
+/// Runs calls of redb, which panics where its own pages are damaged.
+async fn calling_redb<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let damaged = || Error::new(ErrorKind::Corrupt, "redb panicked").with_unknown_effect();
+    blocking(move || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged()))).await
 }
 
 /// A new file's name is durable once its folder is synced.
@@ -107,6 +116,10 @@ fn redb_error(cause: impl Into<redb::Error>) -> Error {
     let kind = match &cause {
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Locked,
         redb::Error::Corrupted(_) | redb::Error::RepairAborted => ErrorKind::Corrupt,
+        // All tables are made with one definition each, here.
+        redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_) => ErrorKind::Corrupt,
         redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
             ErrorKind::StorageFull
         }

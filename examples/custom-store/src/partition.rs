@@ -9,7 +9,7 @@ use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, TopicPartition};
 use redb::{Durability, ReadableTable};
 
-use crate::{BATCHES, NEXT, Shared, blocking, lock, redb_error};
+use crate::{BATCHES, NEXT, Shared, calling_redb, lock, redb_error};
 
 /// What all handles of a partition share.
 pub(crate) struct Part {
@@ -68,7 +68,7 @@ impl RedbPartition {
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let own = self.clone();
-        blocking(move || {
+        calling_redb(move || {
             if own.part.is_removed.load(Ordering::Acquire) {
                 return Err(Error::new(ErrorKind::Closed, "the partition was removed"));
             }
