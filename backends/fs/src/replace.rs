@@ -72,6 +72,7 @@ impl Writer {
         let old: Vec<_> = from
             .take_while(|segment| segment.base < range.end)
             .map(|segment| Old {
+                cuts: segment.cuts(),
                 segment: Arc::clone(segment),
                 base: segment.base,
                 extent: segment.extent(),
@@ -108,7 +109,7 @@ impl Writer {
         }
         let mut list = segments.as_ref().clone();
         list.splice(start..start + old.len(), fresh.iter().map(|fresh| Arc::clone(&fresh.segment)));
-        let swap = self.swap_of(&list, old, start + fresh.len());
+        let swap = self.swap_of(&list, old);
         // The names first: what the swap says must be there.
         fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))?;
         swap::decide(fs, dir, &swap).map_err(|cause| self.undecided(cause))?;
@@ -139,7 +140,7 @@ impl Writer {
             let now = segments.iter().skip(start);
             now.clone().count() > old.len()
                 && now.zip(old).all(|(segment, old)| {
-                    segment.id == old.segment.id && segment.extent() == old.extent
+                    segment.id == old.segment.id && segment.cuts() == old.cuts
                 })
         });
         match start {
@@ -151,18 +152,14 @@ impl Writer {
         }
     }
 
-    /// The checkpoint of the partition once the new segments are in place; `next` is the place
-    /// of the segment behind them, which is at most the active one.
-    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old], next: usize) -> Checkpoint {
+    /// The checkpoint of the partition once the new segments are in place. It reaches beyond them:
+    /// all that is old, and the segment behind, were synced before anything was replaced.
+    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old]) -> Checkpoint {
         let mut state = lock(&self.state);
         let is_old = |id: u64| old.iter().any(|old| old.segment.id == id);
         state.touched = true;
         state.to_seal.retain(|segment| !is_old(segment.id));
         state.unsynced.retain(|entry| !is_old(entry.segment.id));
-        if let (true, Some(next)) = (is_old(state.synced.0.id), list.get(next)) {
-            // All below it was synced before anything was replaced.
-            state.synced = (Arc::clone(next), Extent::empty(next.base));
-        }
         self.checkpoint_of(list, &state.synced, false)
     }
 
@@ -182,6 +179,7 @@ impl Writer {
 #[derive(Debug)]
 struct Old {
     segment: Arc<Segment>,
+    cuts: u64,
     base: Msn,
     extent: Extent,
 }
