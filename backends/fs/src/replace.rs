@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use msglog_core::batch::{NO_EPOCH, empty_batches};
+use msglog_core::store::check;
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
@@ -50,26 +51,12 @@ impl Writer {
     }
 
     fn check_replaces(&self, range: &Range<Msn>, batches: &[RecordBatch]) -> Result<()> {
-        let invalid = |why: &str| Err(refused(range, why));
         let bounds = self.log.bounds();
-        if range.start > range.end || range.start < bounds.first_msn || range.end > bounds.next_msn
-        {
-            return invalid("the partition does not reach that far");
+        if range.start < bounds.first_msn {
+            return Err(check::not_replaceable(range, "what it begins with is gone"));
         }
-        let bytes_max = self.log.files.options.batch_bytes_max();
-        let mut next = range.start;
-        for batch in batches {
-            if batch.base_msn() < next || batch.next_msn() > range.end {
-                return invalid("the new batches do not lie in it in order");
-            }
-            if batch.encoded_len() as u64 > bytes_max {
-                let why =
-                    format!("batch of {} bytes is larger than {bytes_max}", batch.encoded_len());
-                return Err(Error::new(ErrorKind::TooLarge, why));
-            }
-            next = batch.next_msn();
-        }
-        Ok(())
+        check::replacement(range, batches, bounds.next_msn)?;
+        self.log.files.options.check_batch_sizes(batches)
     }
 
     /// The segments that hold a range, none of them written any more, with how far they are filled.
@@ -256,7 +243,7 @@ impl<'a> Output<'a> {
             let msns = batch.base_msn()..batch.next_msn();
             let cuts = |edge: Msn| msns.start < edge && edge < msns.end;
             if cuts(part.start) || cuts(part.end) {
-                return Err(refused(range, "it cuts a batch"));
+                return Err(check::not_replaceable(range, "it cuts a batch"));
             }
             if msns.start >= part.end {
                 break;
@@ -352,11 +339,6 @@ impl<'a> Output<'a> {
         }
         let _ = remove_if_there(fs, &self.writer.log.dir.join(SWAP_TEMPORARY));
     }
-}
-
-fn refused(range: &Range<Msn>, why: &str) -> Error {
-    let why = format!("cannot replace {}..{}: {why}", range.start, range.end);
-    Error::new(ErrorKind::Invalid, why)
 }
 
 fn damaged(range: &Range<Msn>) -> Error {
