@@ -7,12 +7,14 @@
 
 Instructions, not time: a loaded machine counts as an idle one. Each path runs N and 3 N rounds under
 valgrind, and the difference is what 2 N rounds take, without starting and opening. Counts depend on
-the compiler and the C library: when one of them is new, look whether all paths have moved, and
-make the table again. The tolerance of a path is 5 %, or three times what five counts differed by.
+the compiler, the C library and the processor, for whose kind both choose how to copy and how to
+compute checksums. The table names those it was made with; with others nothing is red, and this is
+said. The tolerance of a path is 5 %, or three times what five counts differed by.
 """
 import argparse
 import concurrent.futures
 import os
+import platform
 import re
 import shutil
 import statistics
@@ -22,6 +24,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "bench", "hot_paths.tsv")
+MADE_WITH = "# with: "
 TOLERANCE_MIN = 5.0
 COUNTS = 5
 # Rounds of a path: about ten million instructions.
@@ -38,6 +41,15 @@ def arguments():
     parser.add_argument("--only", help="count only this path")
     parser.add_argument("--program", help="the example hot_paths; default: built")
     return parser.parse_args()
+
+
+def made_with():
+    """What counts depend on beside the code."""
+    rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+    with open("/proc/cpuinfo") as lines:
+        facts = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in lines if ":" in line)
+    processor = [facts.get(key, "?") for key in ("model name", "cpu family", "model")]
+    return "; ".join([rustc.stdout.strip(), " ".join(platform.libc_ver()), " ".join(processor)])
 
 
 def built():
@@ -85,6 +97,7 @@ def counts(program, paths, times):
 def write(found):
     with open(TABLE, "w") as table:
         table.write("# path, instructions a round, tolerance in %: made by scripts/hot_paths.py --write\n")
+        table.write(f"{MADE_WITH}{made_with()}\n")
         for path, each in found.items():
             median = statistics.median(each)
             spread = 100 * (max(each) - min(each)) / median
@@ -94,15 +107,18 @@ def write(found):
 
 
 def table():
-    with open(TABLE) as lines:
-        rows = [line.split("\t") for line in lines if not line.startswith("#")]
-    return {path: (float(known), float(tolerance)) for path, known, tolerance in rows}
+    """What the table was made with, and its rows by path."""
+    with open(TABLE) as file:
+        lines = file.read().splitlines()
+    known_with = next(line for line in lines if line.startswith(MADE_WITH)).removeprefix(MADE_WITH)
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return known_with, {path: (float(known), float(tolerance)) for path, known, tolerance in rows}
 
 
-def compare(found):
+def compare(found, rows):
     red = []
     for path, (now,) in found.items():
-        known, tolerance = table().get(path, (0, 0))
+        known, tolerance = rows.get(path, (0, 0))
         change = 100 * (now / known - 1) if known else float("inf")
         verdict = "ok"
         if change > tolerance:
@@ -127,8 +143,11 @@ def main():
         sys.exit(f"no path {args.only}")
     if args.write:
         return write(counts(program, paths, COUNTS))
-    red = compare(counts(program, paths, 1))
-    if red:
+    known_with, rows = table()
+    red = compare(counts(program, paths, 1), rows)
+    if made_with() != known_with:
+        print(f"NOT COMPARED: these counts are with {made_with()}, the table with {known_with}")
+    elif red:
         sys.exit(f"more instructions than before: {', '.join(red)}")
 
 
