@@ -68,6 +68,8 @@ const CURVES: &[(&str, &[u64], &[&str])] = &[
 const PAYLOAD: usize = 1024;
 const HOLE_PAYLOAD: usize = 256 << 10;
 const HOLE_BATCH: usize = 4;
+/// What can be a hole.
+const PAGE: usize = 4096;
 
 /// Runs the chosen curves, each point in a process of its own, and prints a table for each.
 pub fn run(only: &[&str], dir: &Path, seconds: &str) {
@@ -116,7 +118,7 @@ pub fn run(only: &[&str], dir: &Path, seconds: &str) {
 /// One point of a curve.
 pub fn point(curve: &str, count: u64, dir: &Path, limit: Duration) -> Outcome {
     let runtime = runtime();
-    let outcome = match curve {
+    match curve {
         "log-gib" => {
             runtime.block_on(fill_with_holes(dir, count << 30));
             runtime.block_on(large_log(dir, limit))
@@ -125,8 +127,7 @@ pub fn point(curve: &str, count: u64, dir: &Path, limit: Duration) -> Outcome {
         "producers" => runtime.block_on(producers(dir, count, limit)),
         "tailers" => runtime.block_on(tailers(dir, count, limit)),
         _ => panic!("no curve {curve}"),
-    };
-    outcome
+    }
 }
 
 /// Memory of this process that is its own, in MiB: without pages of files.
@@ -185,20 +186,25 @@ fn dig(dir: &Path) {
         if std::os::unix::fs::MetadataExt::blocks(&meta) * 512 < meta.len() / 2 {
             continue;
         }
-        let mut page = vec![0; 128 << 10];
+        let mut chunk = vec![0; 1 << 20];
         let mut at = 0;
         while at < meta.len() {
-            let count =
-                std::os::unix::fs::FileExt::read_at(&file, &mut page, at).expect("read") as u64;
-            if page[..count as usize].iter().all(|byte| *byte == 0) {
-                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-                // SAFETY: a hole in an open file of this log, where zeros were.
-                unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, count as i64) };
+            let count = std::os::unix::fs::FileExt::read_at(&file, &mut chunk, at).expect("read");
+            for (place, page) in chunk[..count].chunks(PAGE).enumerate() {
+                if page.iter().all(|byte| *byte == 0) {
+                    punch(&file, at + (place * PAGE) as u64, page.len() as u64);
+                }
             }
-            at += count;
+            at += count as u64;
         }
         file.sync_all().expect("sync");
     }
+}
+
+fn punch(file: &fs::File, from: u64, count: u64) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: a hole in an open file of this log, where zeros were.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, from as i64, count as i64) };
 }
 
 async fn large_log(dir: &Path, limit: Duration) -> Outcome {
