@@ -1,7 +1,7 @@
 //! What a store is opened with, and the limits of it.
 
-use msglog_core::store::Access;
-use msglog_core::{Error, ErrorKind, Result};
+use msglog_core::store::{Access, check};
+use msglog_core::{Error, ErrorKind, RecordBatch, Result};
 
 /// The size at which a segment is sealed, unless the options say otherwise.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 256 << 20;
@@ -93,6 +93,11 @@ impl FsOptions {
     /// The largest batch of a store with these options.
     pub fn batch_bytes_max(&self) -> u64 {
         BATCH_BYTES_MAX.min(self.segment_bytes)
+    }
+
+    pub(crate) fn check_batch_sizes(&self, batches: &[RecordBatch]) -> Result<()> {
+        let bytes_max = usize::try_from(self.batch_bytes_max()).unwrap_or(usize::MAX);
+        check::batch_sizes(batches, bytes_max)
     }
 
     /// Checks every limit.

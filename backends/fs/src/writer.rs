@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 
 use msglog_core::batch::NO_EPOCH;
-use msglog_core::store::{SegmentRoom, Usage};
+use msglog_core::store::{SegmentRoom, Usage, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 use rustix::io::Errno;
 
@@ -177,21 +177,8 @@ impl Writer {
     }
 
     fn check(&self, batches: &[RecordBatch], next_msn: Msn) -> Result<()> {
-        let bytes_max = self.log.files.options.batch_bytes_max();
-        let mut expected = next_msn;
-        for batch in batches {
-            let (base, len) = (batch.base_msn(), batch.encoded_len());
-            if base != expected {
-                let why = format!("batch begins at MSN {base}, the next one is {expected}");
-                return Err(Error::new(ErrorKind::Conflict, why));
-            }
-            if len as u64 > bytes_max {
-                let why = format!("batch of {len} bytes is larger than {bytes_max}");
-                return Err(Error::new(ErrorKind::TooLarge, why));
-            }
-            expected = batch.next_msn();
-        }
-        Ok(())
+        check::continues(next_msn, batches)?;
+        self.log.files.options.check_batch_sizes(batches)
     }
 
     /// Writes every batch to its segment; what was begun is in `parts` also after an error.
