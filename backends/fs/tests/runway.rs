@@ -1,6 +1,10 @@
 //! Zeros ahead of what is written: they are made beside appends, and never over what was appended.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
