@@ -25,7 +25,7 @@ impl Topic {
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
-        self.append_with(message, AppendOptions::default()).await
+        self.append_ref(&message.into(), AppendOptions::default()).await
     }
 
     /// As [`append`](Self::append), with a level, partition or compression of its own.
