@@ -25,38 +25,23 @@ shift
 target=$target-mutants
 folder=${MODELS_FOLDER:-$(mktemp -d)}
 [ -n "${MODELS_FOLDER:-}" ] || trap 'rm -rf "$folder"' EXIT
-mkdir -p "$folder/tree"
-fresh() {
-    (cd "$root" && git ls-files -z | tar --null -T - -cf -) | (cd "$folder/tree" && tar -xf -)
-}
-wanted() {
-    [ $# -gt 1 ] || return 0
-    name=$1; shift
-    for word; do case "$name" in *"$word"*) return 0 ;; esac; done
-    return 1
-}
-all=0 killed=0
-for patch in "$root"/core/tests/mutants/*.patch; do
-    name=$(basename "$patch" .patch)
-    wanted "$name" "$@" || continue
-    all=$((all + 1))
-    fresh
+. "$root/scripts/mutant_bank.sh"
+bank_open
+for patch in $(bank_patches "$root/core/tests/mutants" "$@"); do
+    bank_apply "$patch" || continue
     cd "$folder/tree"
-    patch -s -p1 <"$patch"
     # A mutant that does not compile is no mutant.
-    models --no-run >"$folder/log" 2>&1 || { cat "$folder/log"; echo "$name does not compile"; continue; }
+    if ! models --no-run >"$folder/log" 2>&1; then
+        cat "$folder/log"
+        echo "ERROR     $name does not compile"
+        continue
+    fi
     by=
     for model in $(sed -n 's/^killed by: //p' "$patch"); do
         models "models::$model" >"$folder/log" 2>&1 && continue
         by=$model
         break
     done
-    if [ -n "$by" ]; then
-        killed=$((killed + 1))
-        echo "killed    $name by $by"
-    else
-        echo "SURVIVED  $name: $(head -1 "$patch")"
-    fi
+    if [ -n "$by" ]; then bank_kill "$by"; else bank_survived "$patch"; fi
 done
-echo "$killed of $all killed"
-[ "$killed" -eq "$all" ]
+bank_close

@@ -10,6 +10,7 @@ use msglog::{
     TopicName,
 };
 
+use crate::bench::Bench;
 use crate::clean::Clean;
 use crate::configure::Configure;
 use crate::consumers::Consumers;
@@ -24,9 +25,9 @@ Exit codes:
   3    not found: store, topic, partition or MSN
   4    locked by another process, fenced, or refused
   5    repair: there is something to repair, and nothing was changed
-  6    conflict: the destination of migrate holds something else
+  6    conflict: the destination of migrate, or the place of bench, holds something else
   64   the command cannot be understood
-  130  produce was stopped by SIGINT: what was read is acked and the log closed
+  130  stopped by SIGINT: what produce has read is acked, what bench has made is gone
   143  as 130, by SIGTERM";
 
 /// A durable message log on the storage that you choose.
@@ -85,6 +86,9 @@ pub(crate) enum Command {
     /// Copy a store into another one; after an interruption run it again
     #[command(after_help = EXIT_CODES)]
     Migrate(Migrate),
+    /// Measure what a store does, in an empty place of its own
+    #[command(after_help = EXIT_CODES)]
+    Bench(Bench),
 }
 
 #[derive(Args, Debug)]

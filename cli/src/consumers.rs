@@ -139,33 +139,11 @@ pub(crate) async fn run(command: &Consumers, output: Output) -> Result<ExitCode,
     match command {
         Consumers::List(args) => list(args, output).await?,
         Consumers::Reset(args) => {
-            let (log, _store) = open::for_reading(&args.url).await?;
-            let done = reset(&log, args).await;
-            log.close().await?;
-            let places = match done {
-                Err(error) if error.kind() == ErrorKind::ReadOnly => {
-                    let log = open::for_writing(&args.url, quiet()).await?;
-                    let places = reset(&log, args).await?;
-                    log.close().await?;
-                    places
-                }
-                done => done?,
-            };
+            let places = changed(&args.url, async |log| reset(log, args).await).await?;
             print_places(&places, output)?;
         }
         Consumers::Delete(args) => {
-            let (log, _store) = open::for_reading(&args.url).await?;
-            let done = delete(&log, args).await;
-            log.close().await?;
-            let there = match done {
-                Err(error) if error.kind() == ErrorKind::ReadOnly => {
-                    let log = open::for_writing(&args.url, quiet()).await?;
-                    let there = delete(&log, args).await?;
-                    log.close().await?;
-                    there
-                }
-                done => done?,
-            };
+            let there = changed(&args.url, async |log| delete(log, args).await).await?;
             if !there {
                 let (consumer, topic) = (&args.consumer, &args.topic);
                 let why = format!("consumer `{consumer}` has committed nothing in `{topic}`");
@@ -174,6 +152,27 @@ pub(crate) async fn run(command: &Consumers, output: Output) -> Result<ExitCode,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Changes commits beside a writer where the store lets readers do that, and as its writer elsewhere.
+async fn changed<T>(
+    url: &str,
+    change: impl AsyncFn(&Log) -> msglog::Result<T>,
+) -> Result<T, Failure> {
+    let (log, _store) = open::for_reading(url).await?;
+    let done = closing(&log, change(&log).await).await;
+    if !done.as_ref().is_err_and(|error| error.kind() == ErrorKind::ReadOnly) {
+        return Ok(done?);
+    }
+    let log = open::for_writing(url, quiet()).await?;
+    Ok(closing(&log, change(&log).await).await?)
+}
+
+/// Closes the log, whatever was done with it; what that answered comes first.
+async fn closing<T>(log: &Log, done: msglog::Result<T>) -> msglog::Result<T> {
+    let closed = log.close().await;
+    let done = done?;
+    closed.map(|()| done)
 }
 
 async fn list(args: &List, output: Output) -> Result<(), Failure> {

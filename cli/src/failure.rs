@@ -16,7 +16,7 @@ const EXIT_NOT_FOUND: u8 = 3;
 const EXIT_REFUSED: u8 = 4;
 /// There is something to repair, and nothing was changed.
 pub(crate) const EXIT_TO_REPAIR: u8 = 5;
-/// What is there is not what was expected: the destination of `migrate` holds something else.
+/// What is there is not what was expected: the place of `migrate` or `bench` holds something else.
 const EXIT_CONFLICT: u8 = 6;
 /// The command cannot be understood.
 pub(crate) const EXIT_USAGE: u8 = 64;

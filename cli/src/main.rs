@@ -3,6 +3,7 @@
 //! `args` says what can be asked, `failure` what it costs (exit codes); each command has a module.
 
 mod args;
+mod bench;
 mod clean;
 mod compact;
 mod configure;
@@ -65,6 +66,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Verify(args) => repair::verify(&args, output),
             Command::Repair(args) => repair::repair(&args, output).await,
             Command::Migrate(args) => Box::pin(migrate::run(args, output)).await,
+            Command::Bench(args) => Box::pin(bench::run(&args, output)).await,
         }
     });
     // A thread may still wait for input that nobody needs any more.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use msglog_core::store::{Document, DocumentKey, Expected, Version};
+use msglog_core::store::{Document, DocumentKey, Expected, Version, check};
 use msglog_core::{Error, ErrorKind, Result};
 
 use crate::io::{FileSystem, Lock, read_small, remove_if_there, rename_temporary, write_temporary};
@@ -63,16 +63,12 @@ impl Documents {
         value: &[u8],
         expected: Expected,
     ) -> Result<Version> {
-        if value.len() > DOCUMENT_BYTES_MAX {
-            let length = value.len();
-            let why = format!("document of {length} bytes is larger than {DOCUMENT_BYTES_MAX}");
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::document_size(value, DOCUMENT_BYTES_MAX)?;
         self.create()?;
         let _lock = self.lock()?;
         let path = self.path(key);
         let current = self.load_at(&path)?.map(|document| document.version);
-        check_expected(key, expected, current)?;
+        check::expected(key, expected, current)?;
         let last = match current {
             Some(version) => version.get(),
             None => self.floor()?,
@@ -87,7 +83,7 @@ impl Documents {
         let _lock = self.lock()?;
         let path = self.path(key);
         let current = self.load_at(&path)?.map(|document| document.version);
-        check_expected(key, expected, current)?;
+        check::expected(key, expected, current)?;
         let Some(version) = current else { return Ok(false) };
         if self.floor()? < version.get() {
             self.store(&self.root.join(FLOOR), version, &[])?;
@@ -201,17 +197,6 @@ impl Documents {
         }
         Ok(())
     }
-}
-
-fn check_expected(key: &DocumentKey, expected: Expected, current: Option<Version>) -> Result<()> {
-    if expected.matches(current) {
-        return Ok(());
-    }
-    let state = match current {
-        Some(version) => format!("in version {}", version.get()),
-        None => "absent".to_owned(),
-    };
-    Err(Error::new(ErrorKind::Conflict, format!("document `{key}` is {state}")))
 }
 
 fn encode(version: Version, value: &[u8]) -> Vec<u8> {

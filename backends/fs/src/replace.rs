@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use msglog_core::batch::{NO_EPOCH, empty_batches};
+use msglog_core::store::check;
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
 use crate::blocking::lock;
@@ -50,26 +51,12 @@ impl Writer {
     }
 
     fn check_replaces(&self, range: &Range<Msn>, batches: &[RecordBatch]) -> Result<()> {
-        let invalid = |why: &str| Err(refused(range, why));
         let bounds = self.log.bounds();
-        if range.start > range.end || range.start < bounds.first_msn || range.end > bounds.next_msn
-        {
-            return invalid("the partition does not reach that far");
+        if range.start < bounds.first_msn {
+            return Err(check::not_replaceable(range, "what it begins with is gone"));
         }
-        let bytes_max = self.log.files.options.batch_bytes_max();
-        let mut next = range.start;
-        for batch in batches {
-            if batch.base_msn() < next || batch.next_msn() > range.end {
-                return invalid("the new batches do not lie in it in order");
-            }
-            if batch.encoded_len() as u64 > bytes_max {
-                let why =
-                    format!("batch of {} bytes is larger than {bytes_max}", batch.encoded_len());
-                return Err(Error::new(ErrorKind::TooLarge, why));
-            }
-            next = batch.next_msn();
-        }
-        Ok(())
+        check::replacement(range, batches, bounds.next_msn)?;
+        self.log.files.options.check_batch_sizes(batches)
     }
 
     /// The segments that hold a range, none of them written any more, with how far they are filled.
@@ -85,6 +72,7 @@ impl Writer {
         let old: Vec<_> = from
             .take_while(|segment| segment.base < range.end)
             .map(|segment| Old {
+                cuts: segment.cuts(),
                 segment: Arc::clone(segment),
                 base: segment.base,
                 extent: segment.extent(),
@@ -121,7 +109,7 @@ impl Writer {
         }
         let mut list = segments.as_ref().clone();
         list.splice(start..start + old.len(), fresh.iter().map(|fresh| Arc::clone(&fresh.segment)));
-        let swap = self.swap_of(&list, old, start + fresh.len());
+        let swap = self.swap_of(&list, old);
         // The names first: what the swap says must be there.
         fs.sync_dir(dir).map_err(|cause| self.poison("sync", cause))?;
         swap::decide(fs, dir, &swap).map_err(|cause| self.undecided(cause))?;
@@ -152,7 +140,7 @@ impl Writer {
             let now = segments.iter().skip(start);
             now.clone().count() > old.len()
                 && now.zip(old).all(|(segment, old)| {
-                    segment.id == old.segment.id && segment.extent() == old.extent
+                    segment.id == old.segment.id && segment.cuts() == old.cuts
                 })
         });
         match start {
@@ -164,18 +152,14 @@ impl Writer {
         }
     }
 
-    /// The checkpoint of the partition once the new segments are in place; `next` is the place
-    /// of the segment behind them, which is at most the active one.
-    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old], next: usize) -> Checkpoint {
+    /// The checkpoint of the partition once the new segments are in place. It reaches beyond them:
+    /// all that is old, and the segment behind, were synced before anything was replaced.
+    fn swap_of(&self, list: &[Arc<Segment>], old: &[Old]) -> Checkpoint {
         let mut state = lock(&self.state);
         let is_old = |id: u64| old.iter().any(|old| old.segment.id == id);
         state.touched = true;
         state.to_seal.retain(|segment| !is_old(segment.id));
         state.unsynced.retain(|entry| !is_old(entry.segment.id));
-        if let (true, Some(next)) = (is_old(state.synced.0.id), list.get(next)) {
-            // All below it was synced before anything was replaced.
-            state.synced = (Arc::clone(next), Extent::empty(next.base));
-        }
         self.checkpoint_of(list, &state.synced, false)
     }
 
@@ -195,6 +179,7 @@ impl Writer {
 #[derive(Debug)]
 struct Old {
     segment: Arc<Segment>,
+    cuts: u64,
     base: Msn,
     extent: Extent,
 }
@@ -258,7 +243,7 @@ impl<'a> Output<'a> {
             let msns = batch.base_msn()..batch.next_msn();
             let cuts = |edge: Msn| msns.start < edge && edge < msns.end;
             if cuts(part.start) || cuts(part.end) {
-                return Err(refused(range, "it cuts a batch"));
+                return Err(check::not_replaceable(range, "it cuts a batch"));
             }
             if msns.start >= part.end {
                 break;
@@ -354,11 +339,6 @@ impl<'a> Output<'a> {
         }
         let _ = remove_if_there(fs, &self.writer.log.dir.join(SWAP_TEMPORARY));
     }
-}
-
-fn refused(range: &Range<Msn>, why: &str) -> Error {
-    let why = format!("cannot replace {}..{}: {why}", range.start, range.end);
-    Error::new(ErrorKind::Invalid, why)
 }
 
 fn damaged(range: &Range<Msn>) -> Error {

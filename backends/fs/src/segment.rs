@@ -57,6 +57,8 @@ pub(crate) struct Segment {
     pub(crate) base: Msn,
     pub(crate) path: PathBuf,
     extent: Mutex<Extent>,
+    /// How often its end was cut, to be written anew from there.
+    cuts: AtomicU64,
     sealed: AtomicBool,
     file: Mutex<Option<Arc<dyn File>>>,
     /// Its file, once its name is another one's.
@@ -79,6 +81,7 @@ impl Segment {
             base,
             path,
             extent: Mutex::new(extent),
+            cuts: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             file: Mutex::new(None),
             retired: OnceLock::new(),
@@ -121,8 +124,14 @@ impl Segment {
         let _ = self.retired.set(file);
     }
 
+    /// Tells it apart from itself before its end was cut: what came then may be as long.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
     /// Makes it the segment that is being written again, filled so far.
     pub(crate) fn reopen(&self, extent: Extent, index: Index) {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         self.sealed.store(false, Ordering::Release);
         *lock(&self.index) = index;
         self.set_extent(extent);

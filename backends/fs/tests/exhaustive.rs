@@ -31,18 +31,22 @@ enum Op {
     Trim,
     TrimAll,
     Truncate,
+    Replace,
+    ReplaceEnd,
     Save,
     Discard,
     Reopen,
 }
 
-const OPS: [Op; 9] = [
+const OPS: [Op; 11] = [
     Op::Append,
     Op::AppendAndRoll,
     Op::Sync,
     Op::Trim,
     Op::TrimAll,
     Op::Truncate,
+    Op::Replace,
+    Op::ReplaceEnd,
     Op::Save,
     Op::Discard,
     Op::Reopen,
@@ -77,7 +81,8 @@ impl World {
             return self.reopen().await;
         }
         let Some((store, partition)) = &self.open else { return Ok(()) };
-        let end = partition.bounds().next_msn.get();
+        let bounds = partition.bounds();
+        let (first, end) = (bounds.first_msn.get(), bounds.next_msn.get());
         match op {
             Op::Append => self.auditor.append(partition, &[(1, 150)]).await,
             Op::AppendAndRoll => self.auditor.append(partition, &[(1, 350), (1, 300)]).await,
@@ -85,6 +90,11 @@ impl World {
             Op::Trim => self.auditor.trim(partition, end / 2).await,
             Op::TrimAll => self.auditor.trim(partition, end).await,
             Op::Truncate => self.auditor.truncate(partition, end.saturating_sub(1)).await,
+            // The first leaves a record behind what it replaces, the second whole segments in front.
+            Op::Replace => self.auditor.thin(partition, first..end.max(first + 1) - 1).await,
+            Op::ReplaceEnd => {
+                self.auditor.thin(partition, first.max(end.saturating_sub(2))..end).await
+            }
             Op::Save => self.auditor.save(store, "a", end).await,
             Op::Discard => self.auditor.discard(store, "a").await,
             Op::Reopen => Ok(()),

@@ -11,9 +11,10 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::*;
-use msglog_core::batch::{BatchBuilder, BatchOptions};
+use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits};
 use msglog_core::store::{MessageStore, OpenOptions, PartitionStore, ReadLimit};
 use msglog_core::{Effect, ErrorKind, Message, Msn, RecordBatch, Timestamp};
 use msglog_fs::FsStore;
@@ -80,6 +81,12 @@ async fn recovered(disk: &SimFs) -> Vec<u64> {
     assert!(report.holes.is_empty(), "{report:?}");
     for entry in disk.list(Path::new("/store/orders-0")).unwrap() {
         assert!(!entry.name.contains("cleaned") && !entry.name.contains("swap"), "{entry:?}");
+        if let Some(base) = entry.name.strip_suffix(".log") {
+            let base: u64 = base.parse().unwrap();
+            let before = Msn::new(base.saturating_sub(1));
+            let begins = base == 0 || partition.unit_end(before) == Some(Msn::new(base));
+            assert!(begins, "{entry:?} is no segment any more");
+        }
     }
     append_synced(&partition, 1).await;
     seen
@@ -117,7 +124,7 @@ async fn power_cut_at_every_change_of_a_replace_leaves_the_old_or_the_new() {
         for seed in 0..6 {
             let fork = fork.fork();
             fork.crash(seed);
-            let follower = followed(&fork).await;
+            let (follower, crashed) = (followed(&fork).await, fork.fork());
             let seen = recovered(&fork).await;
             let (is_old, is_new) = (is_prefix(&seen, &old()), is_prefix(&seen, &new()));
             assert!(is_old || is_new, "cut {cut}, seed {seed}: {seen:?}");
@@ -128,6 +135,16 @@ async fn power_cut_at_every_change_of_a_replace_leaves_the_old_or_the_new() {
             );
             (was_old, was_new) = (was_old + u32::from(is_old), was_new + u32::from(is_new));
             assert_eq!(recovered(&fork).await.len(), seen.len() + 1, "opened again");
+            // Also where the recovery is cut short in its turn, at different changes each time.
+            for again in (seed..30).step_by(6) {
+                let fork = crashed.fork();
+                fork.cut_power_after(again);
+                drop(open_sim(&fork, small(1024)).await);
+                fork.crash(seed + again);
+                let later = recovered(&fork).await;
+                let expected = if is_new { new() } else { old() };
+                assert!(is_prefix(&later, &expected), "cut {cut}, {again}, seed {seed}: {later:?}");
+            }
         }
         if done {
             break;
@@ -268,6 +285,47 @@ async fn readers_here_see_every_kept_record_while_segments_are_replaced() {
 }
 
 #[tokio::test]
+async fn reader_that_comes_to_a_segment_just_when_it_is_replaced_reads_the_old_one() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.before_open_of("00000000000000000000.log", move || {
+        let replaced = tokio::time::timeout(Duration::from_secs(5), replace(&late));
+        let _ = runtime.block_on(replaced);
+    });
+    let seen = msns_of(&partition.read(Msn::ZERO, ReadLimit::bytes(1 << 20)).await.unwrap());
+    assert!(seen.len() > 8 && old().starts_with(&seen), "{seen:?}");
+    assert_eq!(msns(&partition).await, new(), "it was replaced");
+}
+
+#[tokio::test]
+async fn what_is_appended_while_the_swap_is_decided_stays() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    let fs = FaultFs::new(disk.clone());
+    let mut options = small(1024);
+    options.background = true;
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", options).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.before_open_of("swap.tmp", move || {
+        runtime.block_on(async {
+            for _ in 0..30 {
+                append(&late, 1).await;
+            }
+        });
+    });
+    replace(&partition).await.unwrap();
+    partition.sync().await.unwrap();
+    drop((store, partition));
+    let expected: Vec<_> = new().into_iter().chain(RECORDS..RECORDS + 30).collect();
+    assert_eq!(recovered(&disk.fork()).await, expected);
+}
+
+#[tokio::test]
 async fn damaged_segment_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (store, partition) = open(folder.path(), small(1024)).await;
@@ -292,13 +350,114 @@ async fn damaged_segment_is_left_as_it_is() {
 async fn damaged_swap_decides_nothing_and_what_it_was_for_is_kept() {
     let disk = SimFs::new();
     drop(filled(&disk).await);
+    put_damaged_swap(&disk);
+    assert!(is_prefix(&recovered(&disk).await, &old()));
+    assert!(keeps_cleaned(&disk));
+}
+
+fn put_damaged_swap(disk: &SimFs) {
     for (name, bytes) in [("swap", b"nonsense".as_slice()), ("00000000000000000000.cleaned", b"x")]
     {
         let path = Path::new("/store/orders-0").join(name);
         let file = disk.open(&path, OpenMode::CreateNew).unwrap();
         file.write_at(&[std::io::IoSlice::new(bytes)], 0).unwrap();
     }
-    assert!(is_prefix(&recovered(&disk).await, &old()));
+}
+
+fn keeps_cleaned(disk: &SimFs) -> bool {
     let kept = disk.list(Path::new("/store/orders-0/quarantine")).unwrap();
-    assert!(kept.iter().any(|entry| entry.name.ends_with(".cleaned")), "{kept:?}");
+    kept.iter().any(|entry| entry.name.ends_with(".cleaned"))
+}
+
+#[tokio::test]
+async fn what_a_damaged_swap_was_for_survives_a_kill_at_every_change_and_then_a_power_cut() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    put_damaged_swap(&disk);
+    disk.sync_everything();
+    for cut in 0.. {
+        let fork = disk.fork();
+        fork.cut_power_after(cut);
+        let opened = open_sim(&fork, small(1024)).await.is_ok();
+        // Only the process dies: everything is as it was left.
+        let killed = fork.fork();
+        assert!(is_prefix(&recovered(&killed).await, &old()), "cut {cut}");
+        assert!(keeps_cleaned(&killed), "cut {cut}: it is gone");
+        if opened {
+            for seed in 0..16 {
+                let fork = fork.fork();
+                fork.crash(seed);
+                assert!(is_prefix(&recovered(&fork).await, &old()), "seed {seed}");
+                assert!(keeps_cleaned(&fork), "seed {seed}: it is gone");
+            }
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn new_segments_prove_that_what_lies_before_them_was_synced() {
+    let disk = SimFs::new();
+    let (store, partition) = filled(&disk).await;
+    // All from there on is new; in front of it one batch is damaged, and no checkpoint is there.
+    let range = Msn::new(30)..Msn::new(RECORDS);
+    let cut = partition.unit_end(Msn::new(20)).unwrap();
+    partition.replace(cut..range.end, vec![thinned(30, RECORDS)]).await.unwrap();
+    drop((store, partition));
+    let mut image = Image::of(&disk).without(&["checkpoint"]);
+    let path = image.segments().into_iter().rfind(|path| base_of(path) < cut.get()).unwrap();
+    let (bytes, msns) = image.batches(&path).pop().unwrap();
+    image.bytes(&path)[bytes.end - 1] ^= 1;
+    let (_store, partition) = open_sim(&image.restore(), small(1024)).await.unwrap();
+    assert_eq!(partition.holes(), [Msn::new(msns.start)..Msn::new(msns.end)]);
+    assert_eq!(partition.bounds().next_msn, range.end, "nothing was cut");
+}
+
+fn base_of(path: &Path) -> u64 {
+    path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_truncated_and_appended_meanwhile_is_not_replaced() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    let fs = FaultFs::new(disk.clone());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    // In the last of the segments that are replaced, behind the range.
+    let last = partition.unit_end(Msn::new(RANGE.end - 1)).unwrap().get() - 1;
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.during_next_sync(move || {
+        // Not for ever, should a later sync be the next one: it may run under a lock.
+        let _ = runtime.block_on(tokio::time::timeout(Duration::from_secs(5), async {
+            late.truncate(Msn::new(last)).await.unwrap();
+            late.append(vec![other(last)]).await.unwrap();
+            for _ in 1..20 {
+                append(&late, 1).await;
+            }
+        }));
+    });
+    let error = replace(&partition).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::NotApplied));
+    assert_eq!(msns(&partition).await, (0..last + 20).collect::<Vec<_>>());
+    append_synced(&partition, 1).await;
+    drop((store, partition));
+    assert_eq!(recovered(&disk).await, (0..last + 21).collect::<Vec<_>>());
+    let (_store, partition) = open_sim(&disk, small(1024)).await.unwrap();
+    let found = partition.read(Msn::new(last), ReadLimit::bytes(1)).await.unwrap();
+    assert_eq!(found[0].encoded_len(), batch(last, 1).encoded_len());
+    let payload = found[0].records(DecodeLimits::default()).unwrap().next().unwrap().unwrap();
+    assert!(payload.payload.unwrap().ends_with(b"y"), "the truncated record is back");
+}
+
+/// As `batch(msn, 1)`, of the same length, with another payload.
+fn other(msn: u64) -> RecordBatch {
+    let mut payload = format!("record {msn} ").into_bytes();
+    payload.resize(20, b'y');
+    let time = Timestamp::from_millis(1_000 + i64::try_from(msn).unwrap() * 10);
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(&Message::new(payload), time).unwrap();
+    let mut batch = builder.build().unwrap();
+    batch.stamp(Msn::new(msn), -1);
+    batch
 }

@@ -2,8 +2,8 @@
 
 use std::sync::MutexGuard;
 
-use msglog_core::store::{Document, DocumentKey, Expected, Version};
-use msglog_core::{Error, ErrorKind, Result};
+use msglog_core::Result;
+use msglog_core::store::{Document, DocumentKey, Expected, Version, check};
 
 use crate::session::Opening;
 use crate::{DOCUMENT_BYTES_MAX, Database, lock};
@@ -20,11 +20,7 @@ impl<D: Database> Opening<D> {
         value: &[u8],
         expected: Expected,
     ) -> Result<Version> {
-        if value.len() > DOCUMENT_BYTES_MAX {
-            let length = value.len();
-            let why = format!("document of {length} bytes; the limit is {DOCUMENT_BYTES_MAX}");
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::document_size(value, DOCUMENT_BYTES_MAX)?;
         let _turn = self.check_expected(key, expected)?;
         self.database.put_document(key, value)
     }
@@ -46,10 +42,8 @@ impl<D: Database> Opening<D> {
     /// Lets no other document change while the answer lives.
     fn check_expected(&self, key: &DocumentKey, expected: Expected) -> Result<MutexGuard<'_, ()>> {
         let turn = lock(&self.document_turn);
-        if expected.matches(self.database.document(key)?.map(|document| document.version)) {
-            return Ok(turn);
-        }
-        let why = format!("document {key} is not in the expected state");
-        Err(Error::new(ErrorKind::Conflict, why))
+        let current = self.database.document(key)?.map(|document| document.version);
+        check::expected(key, expected, current)?;
+        Ok(turn)
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
-use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
+use msglog_core::{Msn, RecordBatch, Result, Timestamp};
 
 use crate::sequence::Sequence;
 use crate::session::Session;
@@ -61,7 +61,7 @@ impl<D: Database> PartitionStore for Partition<D> {
 
     async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
         self.write_with(move |sequence, database| {
-            check_sizes(&batches)?;
+            check::batch_sizes(&batches, BATCH_BYTES_MAX)?;
             sequence.append(database, &batches)
         })
         .await
@@ -97,18 +97,9 @@ impl<D: Database> PartitionStore for Partition<D> {
 
     async fn replace(&self, range: Range<Msn>, batches: Vec<RecordBatch>) -> Result<()> {
         self.write_with(move |sequence, database| {
-            check_sizes(&batches)?;
+            check::batch_sizes(&batches, BATCH_BYTES_MAX)?;
             sequence.replace(database, &range, &batches)
         })
         .await
     }
-}
-
-fn check_sizes(batches: &[RecordBatch]) -> Result<()> {
-    let length = batches.iter().map(RecordBatch::encoded_len).max().unwrap_or(0);
-    if length > BATCH_BYTES_MAX {
-        let why = format!("batch of {length} bytes; the limit is {BATCH_BYTES_MAX}");
-        return Err(Error::new(ErrorKind::TooLarge, why));
-    }
-    Ok(())
 }

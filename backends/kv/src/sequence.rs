@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use msglog_core::store::{Bounds, ReadLimit, Usage};
+use msglog_core::store::{Bounds, ReadLimit, Usage, check};
 use msglog_core::{Effect, Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::{Change, Database, End, closed, lock};
@@ -71,7 +71,7 @@ impl<D: Database> Sequence<D> {
 
     pub(crate) fn append(&self, database: &D, batches: &[RecordBatch]) -> Result<()> {
         self.change(|| {
-            let next = check_continues(self.bounds().next_msn, batches)?;
+            let next = check::continues(self.bounds().next_msn, batches)?;
             if batches.is_empty() {
                 return Ok(());
             }
@@ -244,24 +244,11 @@ impl<D: Database> Sequence<D> {
         range: &Range<Msn>,
         batches: &[RecordBatch],
     ) -> Result<()> {
-        let invalid = |why: &str| {
-            let why = format!("cannot replace {}..{}: {why}", range.start, range.end);
-            Err(Error::new(ErrorKind::Invalid, why))
-        };
-        if range.start > range.end || range.end > self.bounds().next_msn {
-            return invalid("the partition does not reach that far");
-        }
+        check::replacement(range, batches, self.bounds().next_msn)?;
         for edge in [range.start, range.end] {
             if database.holder_of(&self.rows, edge)? != edge {
-                return invalid("it cuts a batch");
+                return Err(check::not_replaceable(range, "it cuts a batch"));
             }
-        }
-        let mut next = range.start;
-        for batch in batches {
-            if batch.base_msn() < next || batch.next_msn() > range.end {
-                return invalid("the new batches do not lie in it in order");
-            }
-            next = batch.next_msn();
         }
         Ok(())
     }
@@ -297,15 +284,4 @@ impl<D: Database> Sequence<D> {
 
 fn removed() -> Error {
     closed("the partition was removed")
-}
-
-/// Checks that the batches continue from `next` without a gap, and answers where they end.
-fn check_continues(next: Msn, batches: &[RecordBatch]) -> Result<Msn> {
-    batches.iter().try_fold(next, |next, batch| {
-        if batch.base_msn() == next {
-            return Ok(batch.next_msn());
-        }
-        let why = format!("batch starts at MSN {}, the next one is {next}", batch.base_msn());
-        Err(Error::new(ErrorKind::Conflict, why))
-    })
 }

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use msglog_core::store::{
     Access, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions, Ownership,
-    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version,
+    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, check,
 };
 use msglog_core::{Error, ErrorKind, Result, TopicPartition};
 
@@ -209,10 +209,7 @@ impl MessageStore for MemoryStore {
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
         let bytes_max = self.capabilities().document_bytes_max;
         let mut contents = self.session.contents_to_write()?;
-        if value.len() > bytes_max {
-            let why = format!("document of {} bytes; the limit is {bytes_max}", value.len());
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::document_size(&value, bytes_max)?;
         check_expected(&contents, key, expected)?;
         contents.saves += 1;
         let version = Version::new(contents.saves);
@@ -239,11 +236,8 @@ impl MessageStore for MemoryStore {
 }
 
 fn check_expected(contents: &Contents, key: &DocumentKey, expected: Expected) -> Result<()> {
-    if expected.matches(contents.documents.get(key).map(|document| document.version)) {
-        return Ok(());
-    }
-    let why = format!("document {key} is not in the expected state");
-    Err(Error::new(ErrorKind::Conflict, why))
+    let current = contents.documents.get(key).map(|document| document.version);
+    check::expected(key, expected, current)
 }
 
 /// Opens `memory:`, each time a [`MemoryStore`] of its own.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::sequence::Sequence;
@@ -45,11 +45,7 @@ impl PartitionStore for MemoryPartition {
 
     async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
         let mut sequence = self.to_write()?;
-        let length = batches.iter().map(RecordBatch::encoded_len).max().unwrap_or(0);
-        if length > self.batch_bytes_max {
-            let why = format!("batch of {length} bytes; the limit is {}", self.batch_bytes_max);
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::batch_sizes(&batches, self.batch_bytes_max)?;
         sequence.append(batches)
     }
 

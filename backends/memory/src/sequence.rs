@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use msglog_core::store::{Bounds, ReadLimit, Usage};
-use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
+use msglog_core::store::{Bounds, ReadLimit, Usage, check};
+use msglog_core::{Msn, RecordBatch, Result, Timestamp};
 
 /// Batches by base MSN; their ranges rise without overlap and end at or below `next`.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Sequence {
     }
 
     pub(crate) fn append(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
-        let next = check_continues(self.next, &batches)?;
+        let next = check::continues(self.next, &batches)?;
         self.batches.extend(batches.into_iter().map(|batch| (batch.base_msn(), batch)));
         self.next = next;
         Ok(())
@@ -84,34 +84,10 @@ impl Sequence {
     }
 
     fn check_replaces(&self, range: &Range<Msn>, batches: &[RecordBatch]) -> Result<()> {
-        let invalid = |why: &str| {
-            let why = format!("cannot replace {}..{}: {why}", range.start, range.end);
-            Err(Error::new(ErrorKind::Invalid, why))
-        };
-        if range.start > range.end || range.end > self.next {
-            return invalid("the partition does not reach that far");
-        }
+        check::replacement(range, batches, self.next)?;
         if self.holder_of(range.start) != range.start || self.holder_of(range.end) != range.end {
-            return invalid("it cuts a batch");
-        }
-        let mut next = range.start;
-        for batch in batches {
-            if batch.base_msn() < next || batch.next_msn() > range.end {
-                return invalid("the new batches do not lie in it in order");
-            }
-            next = batch.next_msn();
+            return Err(check::not_replaceable(range, "it cuts a batch"));
         }
         Ok(())
     }
-}
-
-/// Checks that the batches continue from `next` without a gap, and answers where they end.
-fn check_continues(next: Msn, batches: &[RecordBatch]) -> Result<Msn> {
-    batches.iter().try_fold(next, |next, batch| {
-        if batch.base_msn() == next {
-            return Ok(batch.next_msn());
-        }
-        let why = format!("batch starts at MSN {}, the next one is {next}", batch.base_msn());
-        Err(Error::new(ErrorKind::Conflict, why))
-    })
 }

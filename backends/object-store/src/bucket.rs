@@ -71,13 +71,29 @@ impl Bucket {
         range: Option<Range<u64>>,
     ) -> Result<Option<Bytes>> {
         let mut patience = self.patience();
+        let mut doubtful = range.as_ref().map(|range| range.start);
         loop {
             match self.get_once(path, range.clone()).await {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Cause::NotFound { .. }) => return Ok(None),
-                Err(cause) => patience.wait(&format!("get {path}"), cause).await?,
+                Err(cause) => {
+                    if let Some(start) = doubtful.take()
+                        && self.ends_at(path, start).await
+                    {
+                        return Ok(Some(Bytes::new()));
+                    }
+                    patience.wait(&format!("get {path}"), cause).await?;
+                }
             }
         }
+    }
+
+    /// Whether there is nothing of an object from `start` on: storages answer a request for that with
+    /// an error that looks like any other.
+    async fn ends_at(&self, path: &Path, start: u64) -> bool {
+        let head = GetOptions { head: true, ..GetOptions::default() };
+        let answer = self.within_time(self.store.get_opts(path, head)).await;
+        answer.is_ok_and(|answer| answer.meta.size <= start)
     }
 
     async fn get_once(&self, path: &Path, range: Option<Range<u64>>) -> Result<Bytes, Cause> {
@@ -191,4 +207,30 @@ pub(crate) fn nonce() -> Result<u128> {
             .with_source(cause)
     })?;
     Ok(u128::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::local::LocalFileSystem;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_from_the_end_of_an_object_on_are_none_and_not_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        for store in [Arc::new(local) as Arc<dyn ObjectStore>, Arc::new(InMemory::new())] {
+            let bucket = Bucket::new(store, &BucketOptions::default()).unwrap();
+            for (length, from, there) in [(0, 0, 0), (3, 3, 0), (3, 9, 0), (3, 2, 1), (3, 0, 3)] {
+                let path = Path::from(format!("{length}"));
+                bucket.put(&path, PutPayload::from(vec![7; length])).await.unwrap();
+                let started = Instant::now();
+                let found = bucket.get(&path, Some(from..from + 10)).await.unwrap().unwrap();
+                assert_eq!(found.len(), there, "from {from} of {length} bytes");
+                assert!(started.elapsed() < bucket.give_up_after, "from {from} of {length} bytes");
+            }
+            assert_eq!(bucket.get(&Path::from("none"), Some(0..10)).await.unwrap(), None);
+        }
+    }
 }

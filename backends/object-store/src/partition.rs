@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
-use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
+use msglog_core::{Msn, RecordBatch, Result, Timestamp};
 
 use crate::BATCH_BYTES_MAX;
 use crate::commit::Event;
@@ -44,11 +44,9 @@ impl PartitionStore for BucketPartition {
     }
 
     async fn append(&self, batches: Vec<RecordBatch>) -> Result<()> {
-        let length = batches.iter().map(RecordBatch::encoded_len).max().unwrap_or(0);
-        if length > BATCH_BYTES_MAX {
+        if let Err(error) = check::batch_sizes(&batches, BATCH_BYTES_MAX) {
             drop(self.core().lock_to_write()?);
-            let why = format!("batch of {length} bytes; the limit is {BATCH_BYTES_MAX}");
-            return Err(Error::new(ErrorKind::TooLarge, why));
+            return Err(error);
         }
         self.core().admit().await?;
         let wakes = {

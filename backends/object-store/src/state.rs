@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use msglog_core::store::{Bounds, DocumentKey, Expected, Version};
+use msglog_core::store::{Bounds, DocumentKey, Expected, Version, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, TopicPartition};
 use tokio::time::Instant;
 
@@ -136,7 +136,7 @@ impl State {
     /// Takes batches in: visible from now on, durable later.
     pub(crate) fn append(&mut self, id: u64, batches: Vec<RecordBatch>) -> Result<()> {
         let tail = self.tails.get_mut(&id).ok_or_else(removed)?;
-        tail.next = check_continues(tail.next, &batches)?;
+        tail.next = check::continues(tail.next, &batches)?;
         for batch in &batches {
             let length = batch.encoded_len();
             self.ring.push_back((id, batch.next_msn(), length));
@@ -182,11 +182,8 @@ impl State {
             Some(ahead) => ahead.version,
             None => self.catalogue.documents.get(key).map(|document| document.version),
         };
-        if expected.matches(current) {
-            return Ok(current.is_some());
-        }
-        let why = format!("document {key} is not in the expected state");
-        Err(Error::new(ErrorKind::Conflict, why))
+        check::expected(key, expected, current)?;
+        Ok(current.is_some())
     }
 
     /// Notes a change of a document that is under way.
@@ -265,15 +262,4 @@ impl Tail {
 
 pub(crate) fn removed() -> Error {
     Error::new(ErrorKind::Closed, "the partition was removed")
-}
-
-/// Checks that the batches continue from `next` without a gap, and answers where they end.
-fn check_continues(next: Msn, batches: &[RecordBatch]) -> Result<Msn> {
-    batches.iter().try_fold(next, |next, batch| {
-        if batch.base_msn() == next {
-            return Ok(batch.next_msn());
-        }
-        let why = format!("batch starts at MSN {}, the next one is {next}", batch.base_msn());
-        Err(Error::new(ErrorKind::Conflict, why))
-    })
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use msglog_core::store::{
     Access, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions, Ownership,
-    PartitionStore, StoreInfo, Survives, Version,
+    PartitionStore, StoreInfo, Survives, Version, check,
 };
 use msglog_core::{Error, ErrorKind, Msn, Result, TopicPartition};
 use object_store::ObjectStore;
@@ -207,11 +207,9 @@ impl MessageStore for BucketStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
-        if value.len() > DOCUMENT_BYTES_MAX {
+        if let Err(error) = check::document_size(&value, DOCUMENT_BYTES_MAX) {
             drop(self.core().lock_to_write()?);
-            let bytes = value.len();
-            let why = format!("document of {bytes} bytes; the limit is {DOCUMENT_BYTES_MAX}");
-            return Err(Error::new(ErrorKind::TooLarge, why));
+            return Err(error);
         }
         self.settled(key, expected).await?;
         let (version, group) = {

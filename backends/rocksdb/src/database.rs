@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::error::{failed, failed_change};
 use crate::flusher::Flusher;
+use crate::manifest;
 use crate::options::RocksDbOptions;
 
 /// The write buffer of everything but the batches.
@@ -78,6 +79,7 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn open(folder: &Path, options: &RocksDbOptions) -> Result<Self> {
         let opening = |cause| failed("open the database", cause);
+        manifest::check(folder)?;
         let cache = Cache::new_lru_cache(options.cache_bytes);
         let families = Family::ALL.map(|family| {
             ColumnFamilyDescriptor::new(family.name(), family.options(options, &cache))

@@ -21,9 +21,10 @@
 //! `sync`, `save` and `trim` put that log on the device and survive a power cut. Calls of all
 //! partitions that wait for a sync at the same time share one.
 //!
-//! What is damaged in a file of sorted tables or blobs is found by its checksum: `Corrupt`. Damage
-//! inside the write-ahead log, which holds the last few write buffers, cannot be told from the torn
-//! end that a crash leaves: the database then ends there, and nobody is told.
+//! What is damaged in a file of sorted tables or blobs, or in the manifest that lists these, is found
+//! by its checksum: `Corrupt`. Damage inside the write-ahead log, which holds the last few write
+//! buffers, cannot be told from the torn end that a crash leaves: the database then ends there, and
+//! nobody is told.
 //!
 //! # Readers
 //!
@@ -67,6 +68,7 @@ mod codec;
 mod database;
 mod error;
 mod flusher;
+mod manifest;
 mod options;
 mod rocks;
 

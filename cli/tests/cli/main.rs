@@ -3,6 +3,7 @@
 
 mod acks;
 mod bad_input;
+mod bench;
 mod configure;
 mod consume;
 mod follow;

@@ -157,7 +157,7 @@ pub async fn compaction_survives_reopen(cx: Cx) -> CaseResult {
 pub async fn appends_and_reads_go_on_during_compaction(cx: Cx) -> CaseResult {
     let builder = Log::builder()
         .compaction_interval(Duration::ZERO)
-        .compaction_bytes_per_second(Some(20_000));
+        .compaction_bytes_per_second(Some(10_000));
     let log = open_with(&cx, builder).await?;
     let topic = keyed_topic(&log, Duration::from_secs(3600)).await?;
     append(&topic, 0..400).await?;
@@ -165,14 +165,17 @@ pub async fn appends_and_reads_go_on_during_compaction(cx: Cx) -> CaseResult {
         let topic = topic.clone();
         async move { topic.compact().await }
     });
+    let mut meanwhile = 0;
     for number in 400..500 {
         append(&topic, number..number + 1).await?;
         if number % 10 == 0 {
             let records = read_all(&topic, 0, Msn::ZERO).await?;
             check_kept(&records, number + 1, "during compaction")?;
         }
+        meanwhile += u32::from(!compacting.is_finished());
     }
-    ensure!(!compacting.is_finished(), "appends have waited for a compaction of a second");
+    // All of them on an idle machine; on a busy one the compaction may end before.
+    ensure!(meanwhile >= 20, "{meanwhile} appends during a compaction of two seconds");
     let done = compacting.await.map_err(|cause| crate::Failure::new(cause.to_string()))?;
     done.map_err(|error| during("compact", error))?;
     topic.compact().await?;

@@ -51,6 +51,7 @@
 
 mod blocking;
 mod capabilities;
+pub mod check;
 mod document;
 mod registry;
 

@@ -8,6 +8,7 @@ mod document;
 mod partition;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use msglog_core::store::{
     Access, Capabilities, Document, DocumentKey, Expected, MessageStore, OpenOptions, Ownership,
-    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, blocking,
+    PartitionStore, StoreFactory, StoreInfo, StoreUrl, Survives, Version, blocking, check,
 };
 use msglog_core::{Error, ErrorKind, Result, TopicPartition};
 use redb::{
@@ -55,7 +56,7 @@ impl RedbStore {
     /// Opens the file, which is created for writing when there is none.
     pub async fn open(path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        blocking(move || {
+        calling_redb(move || {
             let opened = match access {
                 Access::Read if !path.exists() => {
                     return Err(Error::new(ErrorKind::NotFound, "there is no such file"));
@@ -87,8 +88,16 @@ impl RedbStore {
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let shared = Arc::clone(&self.0);
-        blocking(move || work(&shared)).await
+        calling_redb(move || work(&shared)).await
     }
+}
+
+/// Runs calls of redb, which panics where its own pages are damaged.
+async fn calling_redb<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let damaged = || Error::new(ErrorKind::Corrupt, "redb panicked").with_unknown_effect();
+    blocking(move || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged()))).await
 }
 
 /// A new file's name is durable once its folder is synced.
@@ -107,6 +116,10 @@ fn redb_error(cause: impl Into<redb::Error>) -> Error {
     let kind = match &cause {
         redb::Error::DatabaseAlreadyOpen => ErrorKind::Locked,
         redb::Error::Corrupted(_) | redb::Error::RepairAborted => ErrorKind::Corrupt,
+        // All tables are made with one definition each, here.
+        redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_) => ErrorKind::Corrupt,
         redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
             ErrorKind::StorageFull
         }
@@ -215,10 +228,7 @@ impl Shared {
         self.write(Durability::Immediate, |transaction| {
             let mut table = transaction.open_table(DOCUMENTS).map_err(redb_error)?;
             let there = table.get(key.as_str()).map_err(redb_error)?.map(|row| row.value().0);
-            if !expected.matches(there.map(Version::new)) {
-                let why = format!("document {key} is not as expected");
-                return Err(Error::new(ErrorKind::Conflict, why));
-            }
+            check::expected(key, expected, there.map(Version::new))?;
             let mut saves = transaction.open_table(SAVES).map_err(redb_error)?;
             let version = saves.get(()).map_err(redb_error)?.map_or(0, |row| row.value()) + 1;
             match value {
@@ -313,11 +323,7 @@ impl MessageStore for RedbStore {
     }
 
     async fn save(&self, key: &DocumentKey, value: Bytes, expected: Expected) -> Result<Version> {
-        let limit = self.capabilities().document_bytes_max;
-        if value.len() > limit {
-            let why = format!("document of {} bytes; the limit is {limit}", value.len());
-            return Err(Error::new(ErrorKind::TooLarge, why));
-        }
+        check::document_size(&value, self.capabilities().document_bytes_max)?;
         let key = key.clone();
         self.run(move |shared| Ok(shared.change(&key, Some(&value), expected)?.1)).await
     }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage};
+use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, TopicPartition};
 use redb::{Durability, ReadableTable};
 
-use crate::{BATCHES, NEXT, Shared, blocking, lock, redb_error};
+use crate::{BATCHES, NEXT, Shared, calling_redb, lock, redb_error};
 
 /// What all handles of a partition share.
 pub(crate) struct Part {
@@ -68,7 +68,7 @@ impl RedbPartition {
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let own = self.clone();
-        blocking(move || {
+        calling_redb(move || {
             if own.part.is_removed.load(Ordering::Acquire) {
                 return Err(Error::new(ErrorKind::Closed, "the partition was removed"));
             }
@@ -98,19 +98,8 @@ impl RedbPartition {
 
     fn append_now(&self, batches: &[RecordBatch]) -> Result<()> {
         let mut bounds = self.locked();
-        let mut next = bounds.next_msn;
-        for batch in batches {
-            let (base, length) = (batch.base_msn(), batch.encoded_len());
-            if base != next {
-                let why = format!("batch starts at MSN {base}, the next one is {next}");
-                return Err(Error::new(ErrorKind::Conflict, why));
-            }
-            if length > self.batch_bytes_max {
-                let why = format!("batch of {length} bytes; the limit is {}", self.batch_bytes_max);
-                return Err(Error::new(ErrorKind::TooLarge, why));
-            }
-            next = batch.next_msn();
-        }
+        let next = check::continues(bounds.next_msn, batches)?;
+        check::batch_sizes(batches, self.batch_bytes_max)?;
         self.shared.write(Durability::None, |transaction| {
             let mut table = transaction.open_table(BATCHES).map_err(redb_error)?;
             for batch in batches {

@@ -134,7 +134,7 @@ pub struct Fault {
     pub sticky: bool,
 }
 
-/// What happens once while a file is synced.
+/// What happens once in the middle of a call.
 struct Meanwhile(Box<dyn FnOnce() + Send>);
 
 impl std::fmt::Debug for Meanwhile {
@@ -148,6 +148,7 @@ struct Plan {
     fault: Option<Fault>,
     healed: bool,
     meanwhile: Option<Meanwhile>,
+    before_open: Option<(String, Meanwhile)>,
     calls: Vec<Call>,
     hits: u64,
 }
@@ -177,6 +178,18 @@ impl FaultFs {
     /// Does this once, right behind the next sync of a file and before it answers.
     pub fn during_next_sync(&self, act: impl FnOnce() + Send + 'static) {
         self.plan().meanwhile = Some(Meanwhile(Box::new(act)));
+    }
+
+    /// Does this once, right before a file of this name is opened or created.
+    pub fn before_open_of(&self, name: &str, act: impl FnOnce() + Send + 'static) {
+        self.plan().before_open = Some((name.to_owned(), Meanwhile(Box::new(act))));
+    }
+
+    fn run_meanwhile(&self) {
+        let meanwhile = self.plan().meanwhile.take();
+        if let Some(Meanwhile(act)) = meanwhile {
+            act();
+        }
     }
 
     /// Nothing fails, and no call is counted, until [`resume`](Self::resume).
@@ -244,6 +257,10 @@ impl FaultFs {
 
 impl FileSystem for FaultFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let before = self.plan().before_open.take_if(|(name, _)| path.ends_with(&*name));
+        if let Some((_, Meanwhile(act))) = before {
+            act();
+        }
         let call = if mode == OpenMode::CreateNew { Call::Create } else { Call::Open };
         self.call(call, || self.disk.open(path, mode)).map(|file| self.file(file))
     }
@@ -325,15 +342,14 @@ impl File for FaultFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let synced = self.fs.sync(Call::SyncData, || self.inner.sync_data());
-        let meanwhile = self.fs.plan().meanwhile.take();
-        if let Some(Meanwhile(act)) = meanwhile {
-            act();
-        }
+        self.fs.run_meanwhile();
         synced
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.fs.sync(Call::SyncAll, || self.inner.sync_all())
+        let synced = self.fs.sync(Call::SyncAll, || self.inner.sync_all());
+        self.fs.run_meanwhile();
+        synced
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -30,6 +30,10 @@ pub(crate) struct Auditor {
     pub(crate) trimmed: u64,
     /// What damage has cost.
     pub(crate) hole: Option<Range<u64>>,
+    /// What replacements have taken away.
+    gone: BTreeSet<u64>,
+    /// What a replacement of unknown effect has taken away all together, or not at all.
+    doubtful: BTreeSet<u64>,
     /// What a document may hold.
     documents: BTreeMap<&'static str, BTreeSet<Option<u64>>>,
     attempts: u64,
@@ -76,6 +80,7 @@ impl Auditor {
             Ok(()) => {
                 for msn in base..end {
                     self.records.insert(msn, BTreeSet::from([self.attempts]));
+                    self.gone.remove(&msn);
                 }
                 self.next = end;
                 assert_eq!(partition.bounds().next_msn.get(), end);
@@ -124,12 +129,47 @@ impl Auditor {
             Ok(next) => {
                 self.synced = next.get();
                 self.next = self.synced;
-                self.records.retain(|msn, _| *msn < next.get());
+                self.drop_from(next.get());
             }
             Err(error) if error.effect() == Effect::NotApplied => self.synced = durable,
             Err(_) => {}
         }
         truncated.map(drop)
+    }
+
+    /// Replaces what lies in `range`, so that only even MSNs keep their records; each batch of the
+    /// partition is of one record.
+    pub(crate) async fn thin(
+        &mut self,
+        partition: &Arc<dyn PartitionStore>,
+        range: Range<u64>,
+    ) -> Result<()> {
+        let (mut kept, mut from) = (Vec::new(), Msn::new(range.start));
+        while from.get() < range.end {
+            let batches = partition.read(from, ReadLimit::bytes(1 << 20)).await?;
+            let Some(last) = batches.last() else { break };
+            from = last.next_msn();
+            kept.extend(batches.into_iter().filter(|batch| {
+                let base = batch.base_msn().get();
+                batch.record_count() > 0 && base.is_multiple_of(2) && range.contains(&base)
+            }));
+        }
+        let odd = range.clone().filter(|msn| !msn.is_multiple_of(2)).collect();
+        let replaced = partition.replace(Msn::new(range.start)..Msn::new(range.end), kept).await;
+        match &replaced {
+            Ok(()) => {
+                self.take_away(odd);
+                self.synced = self.synced.max(range.end);
+            }
+            Err(error) if error.effect() == Effect::Unknown => self.doubtful = odd,
+            Err(_) => {}
+        }
+        replaced
+    }
+
+    fn take_away(&mut self, mut msns: BTreeSet<u64>) {
+        self.records.retain(|msn, _| !msns.contains(msn));
+        self.gone.append(&mut msns);
     }
 
     fn document(&mut self, key: &'static str) -> &mut BTreeSet<Option<u64>> {
@@ -174,7 +214,12 @@ impl Auditor {
         assert!(next >= self.synced, "next MSN {next} is below what was synced: {self:?}");
         assert!(next <= self.next.max(self.synced), "next MSN {next} was never given: {self:?}");
         (self.next, self.synced) = (next, next);
+        self.drop_from(next);
+    }
+
+    fn drop_from(&mut self, next: u64) {
         self.records.retain(|msn, _| *msn < next);
+        self.gone.retain(|msn| *msn < next);
     }
 
     /// What an open partition serves is what was accepted.
@@ -210,7 +255,13 @@ impl Auditor {
 
     fn check_whole(&self, bounds: Range<u64>, found: &BTreeMap<u64, u64>) {
         let lost = self.hole.clone().unwrap_or(0..0);
-        let expected: Vec<_> = bounds.clone().filter(|msn| !lost.contains(msn)).collect();
+        let is_old = self.doubtful.iter().any(|msn| found.contains_key(msn));
+        let is_missing = |msn: &u64| {
+            lost.contains(msn)
+                || self.gone.contains(msn)
+                || (!is_old && self.doubtful.contains(msn))
+        };
+        let expected: Vec<_> = bounds.clone().filter(|msn| !is_missing(msn)).collect();
         let found: Vec<_> = found.keys().copied().collect();
         assert_eq!(found, expected, "bounds {bounds:?} {self:?}");
     }
@@ -232,6 +283,11 @@ impl Auditor {
             self.hole.iter().map(|hole| Msn::new(hole.start)..Msn::new(hole.end)).collect();
         assert!(partition.holes().is_empty() || partition.holes() == holes, "{self:?}");
         (self.next, self.synced, self.trimmed) = (next, next, first.max(self.trimmed));
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if doubtful.iter().all(|msn| !found.contains_key(msn)) {
+            self.take_away(doubtful);
+        }
+        self.drop_from(next);
         self.records =
             found.into_iter().map(|(msn, attempt)| (msn, BTreeSet::from([attempt]))).collect();
         for (key, values) in &mut self.documents {
