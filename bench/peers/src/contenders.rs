@@ -22,6 +22,9 @@ pub fn stored_batch(size: usize) -> usize {
 /// How often a producer of W3 syncs at the same time as others.
 pub const PRODUCERS: usize = 64;
 
+/// Payload bytes of the logs by which stores are compared with their engines.
+const ENGINE_BYTES: u64 = 64 << 20;
+
 /// Between two appends of R3.
 const TAIL_PAUSE: Duration = Duration::from_micros(200);
 
@@ -32,7 +35,15 @@ pub fn run(contender: &str, workload: &str, size: usize, dir: &Path, limit: Dura
         crate::measure::warm(1 << 30);
         crate::measure::reset_peak();
     }
-    match contender.split_once('/').unwrap_or((contender, "")) {
+    let (name, variant) = contender.split_once('/').unwrap_or((contender, ""));
+    let name = match name.split_once('+') {
+        Some((ours, scheme)) => {
+            crate::store::choose(scheme);
+            ours
+        }
+        None => name,
+    };
+    match (name, variant) {
         ("msglog", variant) => ours(variant, workload, &mut records, dir, limit),
         ("limit", _) => limit_of(workload, &mut records, dir, limit),
         (peer, _) => peer_of(peer, workload, &mut records, dir, limit),
@@ -74,6 +85,7 @@ fn ours(
         }
         ("fill", _) => msglog::fill(dir, records, per_batch(variant, size), filled(), true),
         ("fillk", _) => msglog::fill(dir, records, per_batch(variant, size), filled(), false),
+        ("er", _) => msglog::fill_and_replay(dir, records, stored_batch(size), ENGINE_BYTES),
         ("r1", "") => msglog::replayed(dir).noted("record batches, records by reference"),
         ("r1", "records") => msglog::subscribed(dir).noted("owned records of a subscription"),
         ("r2", _) => msglog::random_reads(dir, limit).noted("records a batch: see the name"),
@@ -130,6 +142,7 @@ fn peer_of(
         "fillk" => {
             generic::fill_and_die(name, dir, records, stored_batch(size), filled());
         }
+        "er" => generic::fill_and_replay(name, dir, records, stored_batch(size), ENGINE_BYTES),
         "r1" => generic::replay(name, dir),
         "r2" => generic::random(name, dir, limit),
         "o1" | "o1k" => generic::reopen(name, dir),

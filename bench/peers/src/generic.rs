@@ -17,7 +17,7 @@ pub fn produce(
     (count, sync): (usize, bool),
     limit: Duration,
 ) -> Outcome {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, sync);
     let bytes = (count * records.size()) as u64;
     // The first append may create and prepare files.
     peer.append(&records.batch(count), sync);
@@ -42,7 +42,7 @@ pub fn threads(
     count: usize,
     limit: Duration,
 ) -> Outcome {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, true);
     let latencies = Mutex::new(Vec::new());
     // The first append may create and prepare files.
     peer.append(&[&vec![0; records.size()]], true);
@@ -71,7 +71,7 @@ pub fn threads(
 
 /// Fills a log with `bytes` of payload, or as far as some seconds reach.
 pub fn fill(name: &str, dir: &Path, records: &mut Records, count: usize, bytes: u64) -> Outcome {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, false);
     let outcome = filled(peer.as_ref(), records, count, bytes);
     drop(peer);
     outcome
@@ -79,7 +79,7 @@ pub fn fill(name: &str, dir: &Path, records: &mut Records, count: usize, bytes: 
 
 /// As [`fill`], and ends the process without closing the log.
 pub fn fill_and_die(name: &str, dir: &Path, records: &mut Records, count: usize, bytes: u64) -> ! {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, false);
     filled(peer.as_ref(), records, count, bytes);
     // SAFETY: ends this process at once, as a kill would.
     unsafe { libc::_exit(0) }
@@ -99,7 +99,7 @@ fn filled(peer: &dyn Peer, records: &mut Records, count: usize, bytes: u64) -> O
 
 /// Reads all records in order.
 pub fn replay(name: &str, dir: &Path) -> Outcome {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, false);
     reset_peak();
     let mut meter = Meter::start();
     let (mut count, mut bytes, mut sum) = (0, 0, 0);
@@ -115,7 +115,7 @@ pub fn replay(name: &str, dir: &Path) -> Outcome {
 
 /// Reads single records at random places.
 pub fn random(name: &str, dir: &Path, limit: Duration) -> Outcome {
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, false);
     let count = peer.count();
     let mut random = Random::default();
     let mut meter = Meter::start();
@@ -132,8 +132,30 @@ pub fn random(name: &str, dir: &Path, limit: Duration) -> Outcome {
 /// How long it takes until an existing log can be appended to.
 pub fn reopen(name: &str, dir: &Path) -> Outcome {
     let began = Instant::now();
-    let peer = peers::open(name, dir);
+    let peer = peers::open(name, dir, false);
     let count = peer.count();
     let ms = began.elapsed().as_secs_f64() * 1e3;
     Outcome::default().with("open_ms", ms).with("records", count as f64)
+}
+
+/// Fills a log and reads it, in one process: for engines in memory too.
+pub fn fill_and_replay(
+    name: &str,
+    dir: &Path,
+    records: &mut Records,
+    count: usize,
+    bytes: u64,
+) -> Outcome {
+    let peer = peers::open(name, dir, false);
+    filled(peer.as_ref(), records, count, bytes);
+    let mut meter = Meter::start();
+    let (mut count, mut bytes, mut sum) = (0, 0, 0);
+    peer.replay(&mut |record| {
+        sum += touch(record);
+        count += 1;
+        bytes += record.len() as u64;
+    });
+    std::hint::black_box(sum);
+    meter.add(count, bytes);
+    meter.finish()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,25 +9,24 @@ use futures::StreamExt;
 use msglog_core::batch::DecodeLimits;
 use msglog_core::log::{Log, MsgLog, Topic, TopicConfig};
 use msglog_core::{AppendOptions, Durability, Message, Msn};
-use msglog_fs::FsStore;
 use tokio::runtime::Runtime;
 
 use crate::measure::{Meter, Outcome, peak_mib, reset_peak};
 use crate::records::{Random, Records};
+use crate::store;
 
 /// Records that a pipelining producer leaves without an ack, and their bytes.
 const WINDOW_RECORDS: usize = 16 << 10;
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// The same topic at one durability level.
-struct Open {
-    log: Log,
-    topic: Topic,
+pub struct Open {
+    pub log: Log,
+    pub topic: Topic,
 }
 
-async fn open(dir: &Path, level: Durability) -> Open {
-    let store = FsStore::open(dir, Default::default()).await.expect("open the store");
-    let log = Log::builder().open(Arc::new(store)).await.expect("open the log");
+pub async fn open(dir: &Path, level: Durability) -> Open {
+    let log = Log::builder().open(store::open(dir).await).await.expect("open the log");
     let name = "bench".parse().expect("a topic name");
     let _ = log.create_topic(&name, TopicConfig::default().with_durability(level)).await;
     let topic = log.topic("bench").await.expect("the topic");
@@ -118,42 +116,42 @@ pub fn tasks(
     let runtime = runtime();
     runtime.block_on(async {
         let Open { log, topic } = open(dir, level).await;
-        let mut meter = Meter::start();
-        let started = Instant::now();
-        let size = records.size();
-        let tasks: Vec<_> = (0..count)
-            .map(|place| {
-                let topic = topic.clone();
-                let mut records = records.from_place(place);
-                tokio::spawn(async move {
-                    let mut latencies = Vec::new();
-                    while started.elapsed() < limit {
-                        let began = Instant::now();
-                        topic
-                            .append(records.next())
-                            .await
-                            .expect("append")
-                            .ack()
-                            .await
-                            .expect("ack");
-                        latencies.push(began.elapsed().as_secs_f64() * 1e6);
-                    }
-                    latencies
-                })
-            })
-            .collect();
-        let mut all = Vec::new();
-        for task in tasks {
-            all.extend(task.await.expect("a producer"));
-        }
-        meter.add(all.len() as u64, (all.len() * size) as u64);
-        meter.latencies(all);
-        let outcome = meter.finish();
+        let outcome = tasks_of(&topic, records, count, limit).await;
         let syncs: u64 = log.stats().partitions.iter().map(|p| p.syncs).sum();
         let outcome = outcome.with("syncs", syncs as f64);
         log.close().await.expect("close");
         outcome
     })
+}
+
+/// As [`tasks`], on a topic that is open.
+pub async fn tasks_of(topic: &Topic, records: &Records, count: usize, limit: Duration) -> Outcome {
+    let mut meter = Meter::start();
+    let started = Instant::now();
+    let size = records.size();
+    let tasks: Vec<_> = (0..count)
+        .map(|place| {
+            let topic = topic.clone();
+            let mut records = records.from_place(place);
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                while started.elapsed() < limit {
+                    let began = Instant::now();
+                    let appended = topic.append(records.next()).await.expect("append");
+                    appended.ack().await.expect("ack");
+                    latencies.push(began.elapsed().as_secs_f64() * 1e6);
+                }
+                latencies
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.expect("a producer"));
+    }
+    meter.add(all.len() as u64, (all.len() * size) as u64);
+    meter.latencies(all);
+    meter.finish()
 }
 
 /// One producer that appends batches, awaiting acks behind a window of `window` batches.
@@ -195,24 +193,7 @@ pub fn fill(dir: &Path, records: &mut Records, count: usize, bytes: u64, close: 
     let runtime = runtime();
     runtime.block_on(async {
         let Open { log, topic } = open(dir, Durability::Os).await;
-        let mut done = 0;
-        let mut acks = VecDeque::new();
-        let mut meter = Meter::start();
-        while done < bytes {
-            let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
-            let options = AppendOptions::default();
-            let appended = topic.append_batch_with(&messages, options).await.expect("append");
-            acks.push_back(appended.ack());
-            if acks.len() > 4 {
-                acks.pop_front().expect("an ack").await.expect("ack");
-            }
-            done += (count * records.size()) as u64;
-            meter.add(count as u64, (count * records.size()) as u64);
-        }
-        for ack in acks {
-            ack.await.expect("ack");
-        }
-        let outcome = meter.finish().with("peak_mib", peak_mib()).with("filled", done as f64);
+        let outcome = filled(&topic, records, count, bytes).await;
         if !close {
             // SAFETY: ends this process at once, as a kill would.
             unsafe { libc::_exit(0) }
@@ -220,6 +201,27 @@ pub fn fill(dir: &Path, records: &mut Records, count: usize, bytes: u64, close: 
         log.close().await.expect("close");
         outcome
     })
+}
+
+async fn filled(topic: &Topic, records: &mut Records, count: usize, bytes: u64) -> Outcome {
+    let mut done = 0;
+    let mut acks = VecDeque::new();
+    let mut meter = Meter::start();
+    while done < bytes {
+        let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
+        let options = AppendOptions::default();
+        let appended = topic.append_batch_with(&messages, options).await.expect("append");
+        acks.push_back(appended.ack());
+        if acks.len() > 4 {
+            acks.pop_front().expect("an ack").await.expect("ack");
+        }
+        done += (count * records.size()) as u64;
+        meter.add(count as u64, (count * records.size()) as u64);
+    }
+    for ack in acks {
+        ack.await.expect("ack");
+    }
+    meter.finish().with("peak_mib", peak_mib()).with("filled", done as f64)
 }
 
 /// Reads the whole log through a subscription, one owned record at a time.
@@ -252,23 +254,39 @@ pub fn replayed(dir: &Path) -> Outcome {
     let runtime = runtime();
     runtime.block_on(async {
         let Open { log, topic } = open(dir, Durability::Os).await;
-        let end = topic.bounds(0).await.expect("bounds").next_msn;
-        reset_peak();
-        let mut subscription = topic.subscribe_batches(0, Msn::ZERO).expect("subscribe");
-        let mut meter = Meter::start();
-        let (mut count, mut bytes, mut sum) = (0, 0, 0_u64);
-        while subscription.next_msn() < end {
-            let batch = subscription.next().await.expect("a batch").expect("a batch");
-            for record in &batch.decoded(DecodeLimits::default()).expect("records") {
-                let payload = record.expect("a record").payload.expect("a payload");
-                sum += touch(payload);
-                count += 1;
-                bytes += payload.len() as u64;
-            }
+        let outcome = replay(&topic).await;
+        log.close().await.expect("close");
+        outcome
+    })
+}
+
+async fn replay(topic: &Topic) -> Outcome {
+    let end = topic.bounds(0).await.expect("bounds").next_msn;
+    reset_peak();
+    let mut subscription = topic.subscribe_batches(0, Msn::ZERO).expect("subscribe");
+    let mut meter = Meter::start();
+    let (mut count, mut bytes, mut sum) = (0, 0, 0_u64);
+    while subscription.next_msn() < end {
+        let batch = subscription.next().await.expect("a batch").expect("a batch");
+        for record in &batch.decoded(DecodeLimits::default()).expect("records") {
+            let payload = record.expect("a record").payload.expect("a payload");
+            sum += touch(payload);
+            count += 1;
+            bytes += payload.len() as u64;
         }
-        std::hint::black_box(sum);
-        meter.add(count, bytes);
-        let outcome = meter.finish().with("peak_mib", peak_mib());
+    }
+    std::hint::black_box(sum);
+    meter.add(count, bytes);
+    meter.finish().with("peak_mib", peak_mib())
+}
+
+/// Fills a log and reads it, in one process: for stores in memory too.
+pub fn fill_and_replay(dir: &Path, records: &mut Records, count: usize, bytes: u64) -> Outcome {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let Open { log, topic } = open(dir, Durability::Sync).await;
+        filled(&topic, records, count, bytes).await;
+        let outcome = replay(&topic).await;
         log.close().await.expect("close");
         outcome
     })

@@ -9,6 +9,8 @@ use commitlog::message::{MessageBuf, MessageSet};
 use fjall::{KeyspaceCreateOptions, PersistMode};
 use redb::ReadableDatabase;
 
+use crate::{nats, redis, servers};
+
 /// A log under test: blocking calls, shared by all producers.
 pub trait Peer: Send + Sync {
     /// Appends records in one call; `sync` when they must survive a power cut on return.
@@ -22,8 +24,28 @@ pub trait Peer: Send + Sync {
 }
 
 /// Every peer of this build.
-pub const NAMES: &[&str] =
-    &["commitlog", "raft-engine", "okaywal", "walrus", "sled", "fjall", "redb"];
+pub const NAMES: &[&str] = &[
+    "commitlog",
+    "raft-engine",
+    "okaywal",
+    "walrus",
+    "sled",
+    "fjall",
+    "redb",
+    #[cfg(feature = "rocksdb")]
+    "rocksdb",
+    "nats",
+    "redis",
+];
+
+/// Whether a peer can be run here: servers must be installed.
+pub fn is_here(name: &str) -> bool {
+    match name {
+        "nats" => servers::installed(nats::PROGRAM),
+        "redis" => servers::installed(redis::PROGRAM),
+        _ => true,
+    }
+}
 
 /// What a reader of the table must know of a peer in a workload.
 pub fn note(name: &str, workload: &str) -> &'static str {
@@ -33,19 +55,32 @@ pub fn note(name: &str, workload: &str) -> &'static str {
         ("sled" | "redb", "w1" | "w1b") => "acked from memory",
         ("okaywal", "w1" | "w1b") => "always syncs",
         ("commitlog", "o1" | "o1k") => "verifies nothing at open",
+        ("nats", "w2" | "w3" | "w4") if !nats::syncs() => {
+            "a server; this version does not sync before it acks"
+        }
+        ("nats" | "redis", "w1") => "a server; each ack awaited",
+        ("nats", "w1b" | "w4") => "a server; 256 records in flight, an ack each",
+        ("redis", "w1b" | "w4") => "a server; a transaction a batch",
+        ("nats" | "redis", "o1") => "with the start of the server",
+        ("nats" | "redis", _) => "a server, whose CPU time is not counted",
         _ => "",
     }
 }
 
 /// Whether its figure counts as that of a peer which keeps the same promise.
 pub fn keeps_promise(name: &str, workload: &str) -> bool {
+    let synced = matches!(workload, "w2" | "w3" | "w4");
+    if name == "nats" && synced {
+        return nats::syncs();
+    }
     !matches!(
         (name, workload),
         ("sled", "w1" | "w1b" | "w2" | "w3" | "w4") | ("redb" | "okaywal", "w1" | "w1b")
     )
 }
 
-pub fn open(name: &str, dir: &Path) -> Box<dyn Peer> {
+/// Opens a peer; servers sync each append only if `sync` says so from the start.
+pub fn open(name: &str, dir: &Path, sync: bool) -> Box<dyn Peer> {
     std::fs::create_dir_all(dir).expect("the folder");
     match name {
         "commitlog" => Box::new(CommitLog::open(dir)),
@@ -55,6 +90,12 @@ pub fn open(name: &str, dir: &Path) -> Box<dyn Peer> {
         "sled" => Box::new(Sled::open(dir)),
         "fjall" => Box::new(Fjall::open(dir)),
         "redb" => Box::new(Redb::open(dir)),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Box::new(crate::rocks::Rocks::open(dir)),
+        #[cfg(feature = "engines")]
+        "object-store" => Box::new(crate::bucket::Bucket::open()),
+        "nats" => Box::new(nats::Nats::open(dir, sync)),
+        "redis" => Box::new(redis::Redis::open(dir, sync)),
         _ => panic!("no peer {name}"),
     }
 }
@@ -338,7 +379,7 @@ impl Sled {
 }
 
 /// The number after the one in this key.
-fn last(key: Option<impl AsRef<[u8]>>) -> u64 {
+pub fn last(key: Option<impl AsRef<[u8]>>) -> u64 {
     let bytes = key.and_then(|key| <[u8; 8]>::try_from(key.as_ref()).ok());
     bytes.map_or(0, |bytes| u64::from_be_bytes(bytes) + 1)
 }

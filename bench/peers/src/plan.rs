@@ -32,7 +32,8 @@ pub struct Plan {
     real_time: bool,
 }
 
-const SIZES: &[usize] = &[100, 1024, 65536];
+/// Bytes of a payload.
+pub const SIZES: &[usize] = &[100, 1024, 65536];
 const WRITES: &[(&str, &[&str])] = &[
     ("w1", &["limit", "msglog", "msglog/await", "msglog/wait", "msglog/sync"]),
     ("w1b", &["limit", "msglog"]),
@@ -72,8 +73,7 @@ impl Plan {
     }
 
     pub fn execute(&self) {
-        std::fs::create_dir_all(&self.out).expect("the folder of results");
-        std::fs::create_dir_all(&self.dir).expect("the folder of logs");
+        self.make_folders();
         for (workload, own) in WRITES {
             let sizes = if *workload == "r3" { &SIZES[..1] } else { SIZES };
             for size in sizes.iter().filter(|_| self.wants(workload)) {
@@ -100,16 +100,23 @@ impl Plan {
         report::write(&self.lines());
     }
 
-    fn wants(&self, workload: &str) -> bool {
+    pub fn make_folders(&self) {
+        std::fs::create_dir_all(&self.out).expect("the folder of results");
+        std::fs::create_dir_all(&self.dir).expect("the folder of logs");
+    }
+
+    /// Whether a workload was asked for.
+    pub fn wants(&self, workload: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == workload)
     }
 
-    fn lines(&self) -> PathBuf {
+    /// Where results go.
+    pub fn lines(&self) -> PathBuf {
         self.out.join("results.jsonl")
     }
 
     /// Each run on a log of its own.
-    fn fresh(&self, workload: &str, size: usize, contenders: &[String]) {
+    pub fn fresh(&self, workload: &str, size: usize, contenders: &[String]) {
         for run in 0..self.runs {
             for contender in rotated(contenders, run) {
                 let dir = self.place("fresh");
@@ -249,7 +256,7 @@ fn contenders(workload: &str, own: &[&str]) -> Vec<String> {
     all.extend(
         crate::peers::NAMES
             .iter()
-            .filter(|name| can(name, workload))
+            .filter(|name| crate::peers::is_here(name) && can(name, workload))
             .map(|name| (*name).to_owned()),
     );
     let _ = workload;
@@ -263,7 +270,7 @@ fn can(name: &str, workload: &str) -> bool {
         "w1" | "w1b" => name != "okaywal",
         "r1" => name != "okaywal",
         "r2" | "o1" => !matches!(name, "okaywal" | "walrus"),
-        "o1k" => matches!(name, "commitlog" | "raft-engine" | "fjall" | "redb"),
+        "o1k" => matches!(name, "commitlog" | "raft-engine" | "fjall" | "redb" | "rocksdb"),
         _ => true,
     }
 }
@@ -279,7 +286,7 @@ fn remove(dir: &Path) {
     std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
-fn disk_bytes(dir: &Path) -> f64 {
+pub fn disk_bytes(dir: &Path) -> f64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0.0 };
     let bytes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
