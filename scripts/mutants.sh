@@ -1,8 +1,8 @@
 #!/bin/sh
 # Do the tests find broken code? Applies each patch of backends/fs/tests/mutants to a copy of the tree
-# and runs the tests that the patch names, then the others of the package, until one fails. First the
-# named tests must pass without a patch. The last line is `N of N killed`; a mutant that survives, does
-# not compile or no longer applies is an error.
+# and runs the tests that the patch names until one fails; where none does, the others of the package, to
+# find one to be named. First the named tests must pass without a patch. The last line is
+# `N of N killed`; a mutant that survives, does not compile or no longer applies is an error.
 #
 #   scripts/mutants.sh             all of them
 #   scripts/mutants.sh trim cut    those whose name contains one of these words
@@ -15,7 +15,9 @@ folder=${MUTANTS_FOLDER:-$(mktemp -d)}
 . "$root/scripts/mutant_bank.sh"
 # One build for all: only what a patch changes is compiled again.
 export CARGO_TARGET_DIR="$folder/target" CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
-export RUST_BACKTRACE=0 MSGLOG_SWEEP_STRIDE="${MSGLOG_SWEEP_STRIDE:-11}"
+# The time limits of the suite are no reason to fail on a busy machine.
+export MSGLOG_CONFORMANCE_PATIENCE=10 RUST_BACKTRACE=0
+export MSGLOG_SWEEP_STRIDE="${MSGLOG_SWEEP_STRIDE:-11}"
 # What hangs has failed.
 seconds_max=300
 
@@ -67,10 +69,13 @@ for patch in $patches; do
         by="$named: $(failed)"
         break
     done
-    if [ -z "$by" ]; then
-        (cd "$folder/tree" && timeout 1800 cargo test -q -p msglog-fs) >"$folder/log" 2>&1 \
-            || by="a test that its patch does not name: $(failed)"
+    if [ -n "$by" ]; then
+        bank_kill "$by"
+        continue
     fi
-    if [ -n "$by" ]; then bank_kill "$by"; else bank_survived "$patch"; fi
+    bank_survived "$patch"
+    # Nobody has seen these pass: a failure is a hint.
+    (cd "$folder/tree" && timeout 1800 cargo test -q -p msglog-fs) >"$folder/log" 2>&1 \
+        || echo "          another test fails: $(failed)"
 done
 bank_close

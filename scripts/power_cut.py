@@ -6,9 +6,10 @@ log (what xfstests call godown), then the producer is killed, and the file syste
 Acks leave through a pipe before they count. After every cut each acked MSN must be there, and what
 is there must be, byte for byte, a prefix of what was sent.
 
-With `--durability os` acks do not wait for a sync, and `--peer file` writes lines without ever
-syncing: both must lose acked records, which shows that the harness can see loss. Needs root, loop
-devices and mkfs; without them it says so, tests nothing and ends with 77.
+With `--durability os` acks do not wait for a sync, `--peer file` writes lines without ever syncing,
+and `--peer sled` acks after sled's own flush, which does not sync the device: these must lose acked
+records, which shows that the harness can see loss. Needs root, loop devices and mkfs; without them
+it says so, tests nothing and ends with 77.
 """
 
 import argparse
@@ -45,8 +46,9 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None, help="default: chosen and printed")
     parser.add_argument("--durability", default="sync", help="sync (default) or os")
-    parser.add_argument("--peer", choices=["msglog", "file"], default="msglog")
+    parser.add_argument("--peer", choices=["msglog", "file", "sled"], default="msglog")
     parser.add_argument("--msglog", help="the binary; default: built in release mode")
+    parser.add_argument("--peer-lines", help="the binary of bench/peers; default: built")
     return parser.parse_args()
 
 
@@ -60,12 +62,20 @@ def fail(why):
     raise SystemExit(1)
 
 
-def build():
+def build(folder, *arguments):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "msglog-cli"],
-                   cwd=root, check=True)
-    target = os.path.join(root, os.environ.get("CARGO_TARGET_DIR", "target"))
-    return os.path.join(target, "release", "msglog")
+    folder = os.path.join(root, folder)
+    subprocess.run(["cargo", "build", "--release", "--quiet", *arguments], cwd=folder, check=True)
+    return os.path.join(folder, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
+
+
+def binary_of(options):
+    if options.peer == "file":
+        return None
+    if options.peer == "msglog":
+        return options.msglog or os.path.join(build(".", "-p", "msglog-cli"), "msglog")
+    built = options.peer_lines
+    return built or os.path.join(build("bench/peers", "--bin", "peer_lines"), "peer_lines")
 
 
 class Device:
@@ -186,6 +196,21 @@ class FilePeer:
         pass
 
 
+class SledPeer:
+    def __init__(self, binary, folder):
+        self.binary, self.folder = binary, os.path.join(folder, "sled")
+
+    def produce(self, rng, first):
+        return [self.binary, "sled", "append", self.folder, str(first)]
+
+    def contents(self, first):
+        out = subprocess.run([self.binary, "sled", "read", self.folder], stdout=subprocess.PIPE)
+        return None if out.returncode != 0 else out.stdout.split(b"\n")[:-1][first:]
+
+    def recover(self):
+        pass
+
+
 def one_round(device, peer, rng, first):
     """Produces, cuts the power, mounts; answers how many were acked, found and lost."""
     process = subprocess.Popen(peer.produce(rng, first), stdin=subprocess.PIPE,
@@ -209,6 +234,8 @@ def one_round(device, peer, rng, first):
     device.mount()
     peer.recover()
     there = peer.contents(first)
+    if there is None and isinstance(peer, SledPeer):
+        return acked, 0, acked, "it cannot be opened any more"
     if there is None:
         fail("the log cannot be read")
     if there != feed.sent[:len(there)]:
@@ -228,6 +255,8 @@ def run(kind, options, binary, rng):
         for number in range(1, options.rounds + 1):
             if options.peer == "msglog":
                 peer = Msglog(binary, device.mount_point, options.durability)
+            elif options.peer == "sled":
+                peer = SledPeer(binary, device.mount_point)
             else:
                 peer = FilePeer(device.mount_point)
             if first == 0:
@@ -250,7 +279,8 @@ def run(kind, options, binary, rng):
         if device and device.mounted:
             device.unmount()
         shutil.rmtree(folder, ignore_errors=True)
-    level = f"at {options.durability}" if options.peer == "msglog" else "(never syncs)"
+    levels = {"msglog": f"at {options.durability}", "file": "(never syncs)", "sled": "(its flush)"}
+    level = levels[options.peer]
     print(f"{kind}, {options.peer} {level}: {options.rounds} power cuts, "
           f"{acked} acked before them, {lost} of these lost in {rounds_with_loss} cuts, "
           f"{altered} cuts left something else than a prefix, {found} records found, "
@@ -263,7 +293,7 @@ def main():
         not_tested("power cuts need root, for loop devices and mounts")
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    binary = None if options.peer == "file" else options.msglog or build()
+    binary = binary_of(options)
     for kind in options.fs or ["ext4", "xfs"]:
         if not shutil.which(f"mkfs.{kind}"):
             not_tested(f"mkfs.{kind} is not installed")

@@ -1,4 +1,4 @@
-//! What nobody waits for: sealing, preparing the next segment, filling ahead, checkpoints; and the
+//! What nobody waits for: sealing, preparing the next segment, checkpoints; and the
 //! two calls that wait for all of that, trim and close.
 
 use std::io;
@@ -9,27 +9,12 @@ use msglog_core::{Error, Msn, Result};
 use crate::blocking::lock;
 use crate::checkpoint::{Checkpoint, SegmentEntry};
 use crate::index::IndexSums;
-use crate::io::{File, OpenMode, remove_if_there, replace_file, write_full};
+use crate::io::{OpenMode, remove_if_there, replace_file};
 use crate::layout::{PREPARED, index_path, temporary_path, timeindex_path};
 use crate::opening::remove_segment;
+use crate::runway::fill;
 use crate::segment::{Extent, Segment};
 use crate::writer::{Prepared, State, Writer};
-
-/// A segment smaller than this gets no zeros ahead, so that small partitions stay small.
-const RUNWAY_FROM_BYTES: u64 = 16 << 10;
-/// The most zeros ahead.
-const RUNWAY_BYTES_MAX: u64 = 8 << 20;
-/// Zeros written at a time, while an append may wait.
-const RUNWAY_STEP_BYTES: usize = 256 << 10;
-/// A prepared segment has zeros for this part of a segment.
-const PREPARED_SHARE: u64 = 32;
-
-static ZEROS: [u8; RUNWAY_STEP_BYTES] = [0; RUNWAY_STEP_BYTES];
-
-/// How many zeros a segment filled up to `end` should have ahead.
-fn runway_bytes(end: u64) -> u64 {
-    end.clamp(RUNWAY_FROM_BYTES, RUNWAY_BYTES_MAX)
-}
 
 impl Writer {
     /// Whether there is something to do for the housekeeping.
@@ -45,16 +30,6 @@ impl Writer {
     fn lacks_next(&self, state: &State) -> bool {
         let half = self.log.files.options.segment_bytes / 2;
         state.prepared.is_none() && !state.no_room_ahead && state.active.extent().end > half
-    }
-
-    fn lacks_runway(&self, state: &State) -> bool {
-        let end = state.active.extent().end;
-        let ahead = state.zeroed_end.saturating_sub(end);
-        state.syncs
-            && !state.no_room_ahead
-            && end >= RUNWAY_FROM_BYTES
-            && ahead < runway_bytes(end) / 2
-            && state.zeroed_end < self.log.files.options.segment_bytes
     }
 
     /// Does everything that is due; errors that matter have poisoned the partition.
@@ -145,8 +120,7 @@ impl Writer {
         let path = self.log.dir.join(PREPARED);
         let options = &self.log.files.options;
         let syncs = lock(&self.state).syncs;
-        let len = (options.segment_bytes / PREPARED_SHARE).min(RUNWAY_BYTES_MAX);
-        let len = if syncs { len } else { 0 };
+        let len = if syncs { options.segment_bytes.min(options.zeros_ahead_bytes) } else { 0 };
         let prepared = remove_if_there(self.fs(), &path).and_then(|_| {
             let file = self.fs().open(&path, OpenMode::CreateNew)?;
             fill(file.as_ref(), 0, len)?;
@@ -163,35 +137,6 @@ impl Writer {
                 tracing::warn!(%partition, %cause, "next segment is not prepared");
             }
         }
-    }
-
-    /// Fills the active segment with zeros ahead of what is written, in steps, and syncs them: to
-    /// overwrite blocks that exist costs half of a sync that has to note new ones.
-    fn extend_runway(&self) -> Result<()> {
-        let (segment, end) = {
-            let state = lock(&self.state);
-            (Arc::clone(&state.active), state.active.extent().end)
-        };
-        let segment_bytes = self.log.files.options.segment_bytes;
-        let target = end.saturating_add(runway_bytes(end)).min(segment_bytes);
-        let file = self.log.files.file(&segment).map_err(|cause| self.log.failed("fill", cause))?;
-        loop {
-            let mut state = lock(&self.state);
-            let from = state.zeroed_end.max(state.active.extent().end);
-            if state.active.base != segment.base || from >= target {
-                break;
-            }
-            let step = (target - from).min(RUNWAY_STEP_BYTES as u64);
-            if let Err(cause) = fill(file.as_ref(), from, step) {
-                // No room is no failure: what was filled are zeros, and appends go on.
-                state.no_room_ahead = true;
-                let partition = self.log.dir.display();
-                tracing::warn!(%partition, %cause, "active segment is not filled ahead");
-                return Ok(());
-            }
-            state.zeroed_end = from + step;
-        }
-        file.sync_data().map_err(|cause| self.poison("sync", cause))
     }
 
     /// Remembers how far everything is synced.
@@ -319,16 +264,4 @@ impl Writer {
         lock(&self.state).zeroed_end = active.extent().end;
         self.write_checkpoint(true)
     }
-}
-
-/// Writes zeros.
-fn fill(file: &dyn File, from: u64, len: u64) -> io::Result<()> {
-    let (mut at, end) = (from, from.saturating_add(len));
-    while at < end {
-        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(RUNWAY_STEP_BYTES);
-        let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
-        write_full(file, &mut [io::IoSlice::new(zeros)], at)?;
-        at += step as u64;
-    }
-    Ok(())
 }

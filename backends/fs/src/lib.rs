@@ -60,6 +60,7 @@ mod reader;
 mod recovery;
 mod replace;
 mod resync;
+mod runway;
 mod scan;
 mod segment;
 mod store;
@@ -77,6 +78,7 @@ pub use crate::options::{
     BATCH_BYTES_MAX, CHECKPOINT_BYTES_DEFAULT, CHECKPOINT_BYTES_MIN, DOCUMENT_BYTES_MAX, FsOptions,
     INDEX_INTERVAL_BYTES_DEFAULT, INDEX_INTERVAL_BYTES_MAX, OPEN_FILES_MAX_DEFAULT,
     OPEN_FILES_MAX_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    ZEROS_AHEAD_BYTES_DEFAULT,
 };
 pub use crate::recovery::RecoveryReport;
 pub use crate::store::FsStore;

@@ -21,6 +21,8 @@ pub const OPEN_FILES_MAX_MIN: usize = 4;
 pub const CHECKPOINT_BYTES_DEFAULT: u64 = 32 << 20;
 /// The fewest bytes between two checkpoints.
 pub const CHECKPOINT_BYTES_MIN: u64 = 1 << 10;
+/// The most zeros ahead of what is written, unless the options say otherwise.
+pub const ZEROS_AHEAD_BYTES_DEFAULT: u64 = 8 << 20;
 /// The largest encoded batch; also bounded by the size of a segment.
 pub const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// The largest document.
@@ -50,6 +52,15 @@ pub struct FsOptions {
     /// Bytes between two checkpoints: about what is scanned when a partition is opened after a
     /// crash.
     pub checkpoint_bytes: u64,
+    /// The most bytes of zeros ahead of what is written, in the active segment and in the next one,
+    /// of a partition that is synced; 0 for none.
+    ///
+    /// A sync of bytes that overwrite zeros costs about half of one that makes the file grow. The
+    /// active segment gets as many as it holds bytes, in the background; the next one gets them
+    /// when the active one is half full. They are written and synced as everything else is, so a
+    /// disk that is busy all the time does that twice; where there are pauses, as many as a burst
+    /// brings are worth it: `segment_bytes` prepares whole segments.
+    pub zeros_ahead_bytes: u64,
     /// Read everything when a partition is opened, not only what lies past its checkpoint: finds
     /// all damage at once, at the cost of reading the partition.
     pub full_scan: bool,
@@ -66,6 +77,7 @@ impl Default for FsOptions {
             open_files_max: OPEN_FILES_MAX_DEFAULT,
             strict: false,
             checkpoint_bytes: CHECKPOINT_BYTES_DEFAULT,
+            zeros_ahead_bytes: ZEROS_AHEAD_BYTES_DEFAULT,
             full_scan: false,
             background: true,
         }

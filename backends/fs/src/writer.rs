@@ -3,7 +3,8 @@
 //! Appends write under one lock, syncs run outside it, so that the next group gathers meanwhile.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 
 use msglog_core::batch::NO_EPOCH;
 use msglog_core::store::{SegmentRoom, Usage, check};
@@ -28,6 +29,8 @@ pub(crate) struct Writer {
     pub(crate) hold: Weak<Hold>,
     pub(crate) tending: Tending,
     pub(crate) state: Mutex<State>,
+    /// Told when zeros that appends keep off are written.
+    pub(crate) filled: Condvar,
     /// Held by the one sync that runs; taken before `state`.
     pub(crate) syncing: Mutex<()>,
     /// Held by housekeeping, trim and close; taken before `syncing`.
@@ -57,6 +60,8 @@ pub(crate) struct State {
     pub(crate) active: Arc<Segment>,
     /// The file of the active segment holds zeros from its extent up to here.
     pub(crate) zeroed_end: u64,
+    /// Bytes behind that to which housekeeping writes zeros at this moment: nobody else may.
+    pub(crate) filling: Option<Range<u64>>,
     pub(crate) prepared: Option<Prepared>,
     /// In order.
     pub(crate) unsynced: Vec<Unsynced>,
@@ -82,6 +87,7 @@ impl State {
             synced: (Arc::clone(&active), extent),
             active,
             zeroed_end,
+            filling: None,
             prepared: None,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
@@ -111,6 +117,7 @@ impl Writer {
             hold,
             tending,
             state: Mutex::new(state),
+            filled: Condvar::new(),
             syncing: Mutex::default(),
             chores: Mutex::default(),
             replacing: Mutex::default(),
@@ -150,7 +157,8 @@ impl Writer {
 
     pub(crate) fn append(self: &Arc<Self>, mut batches: Vec<RecordBatch>) -> Result<()> {
         let _hold = self.usable()?;
-        let mut state = lock(&self.state);
+        let bytes = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
+        let mut state = self.lock_clear_of_zeros(bytes);
         self.usable()?;
         let bounds = self.log.bounds();
         self.check(&batches, bounds.next_msn)?;
@@ -266,6 +274,7 @@ impl Writer {
         let sealed = std::mem::replace(&mut state.active, Arc::clone(&part.segment));
         state.to_seal.push(sealed);
         state.zeroed_end = zeroed_end;
+        state.filling = None;
         state.no_room_ahead = false;
         self.log.files.keep(&part.segment, &part.file);
         self.log.change_segments(|segments| segments.push(Arc::clone(&part.segment)));

@@ -81,6 +81,12 @@ async fn recovered(disk: &SimFs) -> Vec<u64> {
     assert!(report.holes.is_empty(), "{report:?}");
     for entry in disk.list(Path::new("/store/orders-0")).unwrap() {
         assert!(!entry.name.contains("cleaned") && !entry.name.contains("swap"), "{entry:?}");
+        if let Some(base) = entry.name.strip_suffix(".log") {
+            let base: u64 = base.parse().unwrap();
+            let before = Msn::new(base.saturating_sub(1));
+            let begins = base == 0 || partition.unit_end(before) == Some(Msn::new(base));
+            assert!(begins, "{entry:?} is no segment any more");
+        }
     }
     append_synced(&partition, 1).await;
     seen
@@ -286,13 +292,37 @@ async fn reader_that_comes_to_a_segment_just_when_it_is_replaced_reads_the_old_o
     let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
     let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
     let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
-    fs.before_next_open(move || {
+    fs.before_open_of("00000000000000000000.log", move || {
         let replaced = tokio::time::timeout(Duration::from_secs(5), replace(&late));
         let _ = runtime.block_on(replaced);
     });
     let seen = msns_of(&partition.read(Msn::ZERO, ReadLimit::bytes(1 << 20)).await.unwrap());
     assert!(seen.len() > 8 && old().starts_with(&seen), "{seen:?}");
     assert_eq!(msns(&partition).await, new(), "it was replaced");
+}
+
+#[tokio::test]
+async fn what_is_appended_while_the_swap_is_decided_stays() {
+    let disk = SimFs::new();
+    drop(filled(&disk).await);
+    let fs = FaultFs::new(disk.clone());
+    let mut options = small(1024);
+    options.background = true;
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", options).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.before_open_of("swap.tmp", move || {
+        runtime.block_on(async {
+            for _ in 0..30 {
+                append(&late, 1).await;
+            }
+        });
+    });
+    replace(&partition).await.unwrap();
+    partition.sync().await.unwrap();
+    drop((store, partition));
+    let expected: Vec<_> = new().into_iter().chain(RECORDS..RECORDS + 30).collect();
+    assert_eq!(recovered(&disk.fork()).await, expected);
 }
 
 #[tokio::test]

@@ -73,3 +73,108 @@ fn empty_builder_builds_nothing() {
     let error = BatchBuilder::new(BatchOptions::default()).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
+
+#[test]
+fn batches_are_equal_only_with_the_same_stamps_and_the_same_records() {
+    let (batch, mut stamped) = (sample(), sample());
+    assert_eq!(batch, stamped);
+    stamped.stamp(Msn::new(1), NO_EPOCH);
+    assert_ne!(batch, stamped, "other stamps");
+    // As long, so that the lengths in front are the same.
+    let of = |payload: &'static str| {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&Message::new(payload), Timestamp::default()).unwrap();
+        builder.build().unwrap()
+    };
+    assert_ne!(of("one"), of("two"), "other records");
+}
+
+#[test]
+fn damaged_record_names_its_batch() {
+    let mut batch = sample();
+    batch.stamp(Msn::new(40), 3);
+    let mut bytes = batch.to_bytes().to_vec();
+    // A length of the first record that leads beyond the end, under a checksum that fits.
+    bytes[HEADER_BYTES] = 0x7E;
+    bytes[HEADER_BYTES + 1] = 0x7E;
+    let crc = crc_of(&bytes).to_be_bytes();
+    bytes[17..21].copy_from_slice(&crc);
+    let batch = RecordBatch::decode(bytes.into()).unwrap();
+    let mut records = batch.records(DecodeLimits::default()).unwrap();
+    let error = records.next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("MSN 40"), "{error}");
+}
+
+#[test]
+fn attributes_are_told_apart() {
+    let bytes = sample().to_bytes();
+    for bit in 3..7 {
+        let mut bytes = bytes.to_vec();
+        bytes[22] = 1 << bit;
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let is = [
+            header.timestamp_kind() == TimestampKind::Append,
+            header.is_transactional(),
+            header.is_control(),
+            header.has_delete_horizon(),
+        ];
+        assert_eq!(is, [3, 4, 5, 6].map(|other| other == bit), "bit {bit}");
+    }
+}
+
+#[test]
+fn most_items_to_come_are_known() {
+    let batch = sample();
+    let mut records = batch.records(DecodeLimits::default()).unwrap();
+    let decoded = batch.decoded(DecodeLimits::default()).unwrap();
+    let mut views = decoded.iter();
+    for left in [3, 2, 1] {
+        // One more for an error behind the last record.
+        let expected = (0, Some(left + 1));
+        assert_eq!((records.size_hint(), views.size_hint()), (expected, expected));
+        records.next().unwrap().unwrap();
+        views.next().unwrap().unwrap();
+    }
+    assert!(records.next().is_none() && views.next().is_none());
+}
+
+/// The header as Kafka reads it: base timestamp, producer id and epoch, base sequence.
+#[test]
+fn header_says_the_first_timestamp_and_no_producer() {
+    let bytes = sample().to_bytes();
+    assert_eq!(bytes[27..35], 1_000_i64.to_be_bytes(), "base timestamp");
+    assert_eq!(bytes[35..43], 2_000_i64.to_be_bytes(), "max timestamp");
+    assert_eq!(bytes[43..57], [0xFF; 14], "no producer");
+}
+
+#[test]
+fn delete_horizon_takes_the_place_of_the_base_timestamp_where_there_are_records() {
+    let horizon = Timestamp::from_millis(77_000);
+    let options = BatchOptions::default().with_delete_horizon(horizon);
+    let mut builder = BatchBuilder::new(options);
+    builder.push(&message(), Timestamp::default()).unwrap();
+    let batch = builder.build().unwrap();
+    let header = BatchHeader::parse(&batch.to_bytes()).unwrap();
+    assert_eq!((header.has_delete_horizon(), header.base_timestamp()), (true, horizon));
+    let record = batch.records(DecodeLimits::default()).unwrap().next().unwrap().unwrap();
+    assert_eq!(record.timestamp, Timestamp::from_millis(1_000), "that of the record stays");
+    let mut builder = BatchBuilder::new(options);
+    builder.cover(3).unwrap();
+    let header = BatchHeader::parse(&builder.build().unwrap().to_bytes()).unwrap();
+    assert!(!header.has_delete_horizon(), "there is no record to drop");
+}
+
+#[test]
+fn widest_fields_have_room_and_keep_to_the_bound() {
+    let time = Timestamp::from_millis(i64::MIN);
+    let payload = vec![0; 1 << 27];
+    let message = Message::new(payload).with_key("").with_timestamp(time);
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(&Message::new(""), Timestamp::from_millis(i64::MAX / 2)).unwrap();
+    let before = builder.encoded_len();
+    builder.push_at(i32::MAX.unsigned_abs(), &message, time).unwrap();
+    let added = builder.encoded_len() - before;
+    // Five bytes each for the length of the record and of its payload, ten for the time.
+    assert_eq!(added, (1 << 27) + 5 + 1 + 10 + 5 + 1 + 5 + 1);
+    assert!(added <= BatchBuilder::record_bytes_bound(&message), "{added}");
+}

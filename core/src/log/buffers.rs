@@ -1,12 +1,15 @@
 //! Buffers that batches are built in, kept for the next ones while a partition is written.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
-/// The most bytes that are kept, by the batches that were built in them.
+/// The most bytes that are kept of buffers that are small beside it.
 const KEPT_BYTES_MAX: usize = 8 << 20;
+/// How many large buffers are kept: about what gathers while one is written.
+const KEPT_LARGE: usize = 4;
+/// The most bytes that are kept of any.
+const KEPT_LARGE_BYTES_MAX: usize = 32 << 20;
 
 /// Buffers that no batch uses any more.
 #[derive(Debug, Default)]
@@ -16,7 +19,7 @@ pub(super) struct Buffers {
 
 #[derive(Debug, Default)]
 struct Kept {
-    buffers: VecDeque<BytesMut>,
+    buffers: Vec<BytesMut>,
     bytes: usize,
 }
 
@@ -32,7 +35,8 @@ impl Buffers {
     pub(super) fn take(&self, bytes: usize) -> BytesMut {
         let kept = {
             let mut kept = self.lock();
-            let buffer = kept.buffers.pop_front();
+            // The one that was used last is the likeliest to be in the processor's cache.
+            let buffer = kept.buffers.pop();
             if let Some(buffer) = &buffer {
                 kept.bytes = kept.bytes.saturating_sub(buffer.capacity());
             }
@@ -50,10 +54,12 @@ impl Buffers {
         if !buffer.try_reclaim(bytes) {
             return;
         }
+        // Memory that is fresh from the system costs more than the copy into it.
+        let large = buffer.capacity().saturating_mul(KEPT_LARGE).min(KEPT_LARGE_BYTES_MAX);
         let mut kept = self.lock();
-        if kept.bytes.saturating_add(buffer.capacity()) <= KEPT_BYTES_MAX {
+        if kept.bytes.saturating_add(buffer.capacity()) <= large.max(KEPT_BYTES_MAX) {
             kept.bytes += buffer.capacity();
-            kept.buffers.push_back(buffer);
+            kept.buffers.push(buffer);
         }
     }
 
@@ -101,13 +107,35 @@ mod tests {
         assert!(batch.iter().all(|byte| *byte == 7));
     }
 
-    #[test]
-    fn no_more_bytes_are_kept_than_the_limit() {
+    /// How many of ten buffers of so many bytes are kept.
+    fn kept_of_ten(bytes: usize) -> usize {
         let buffers = Buffers::default();
-        let many: Vec<_> = (0..3).map(|_| spent(&buffers, KEPT_BYTES_MAX / 2).0).collect();
+        let many: Vec<_> = (0..10).map(|_| spent(&buffers, bytes).0).collect();
         many.into_iter().for_each(|spent| buffers.give_back(spent));
-        assert_eq!(buffers.lock().buffers.len(), 2);
+        let kept = buffers.lock().buffers.len();
         buffers.clear();
         assert_eq!(buffers.lock().bytes, 0);
+        kept
+    }
+
+    #[test]
+    fn no_more_bytes_are_kept_than_the_limit() {
+        assert_eq!(kept_of_ten(KEPT_BYTES_MAX / 8), 8);
+        assert_eq!(kept_of_ten(KEPT_BYTES_MAX / 2), KEPT_LARGE);
+        assert_eq!(kept_of_ten(KEPT_BYTES_MAX), KEPT_LARGE);
+        assert_eq!(kept_of_ten(KEPT_LARGE_BYTES_MAX / 3), 3);
+        assert_eq!(kept_of_ten(KEPT_LARGE_BYTES_MAX), 1);
+        assert_eq!(kept_of_ten(KEPT_LARGE_BYTES_MAX + 1), 0);
+    }
+
+    #[test]
+    fn buffer_that_was_used_last_is_used_first() {
+        let buffers = Buffers::default();
+        let [(first, one), (last, other)] = [spent(&buffers, 1000), spent(&buffers, 1000)];
+        let place = other.as_ptr();
+        drop((one, other));
+        buffers.give_back(first);
+        buffers.give_back(last);
+        assert_eq!(buffers.take(1000).as_ptr(), place);
     }
 }

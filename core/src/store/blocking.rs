@@ -40,10 +40,18 @@ pub(crate) fn may_block() -> bool {
     MAY_BLOCK.get()
 }
 
+/// Runs `work` on this thread, which may block meanwhile: [`blocking`] work in it runs at once.
+///
+/// For a thread on which nobody else waits, e.g. that of a test which runs a whole log without any
+/// other thread: `blocking_here(|| runtime.block_on(future))`.
+pub fn blocking_here<T>(work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(MAY_BLOCK.replace(true));
+    work()
+}
+
 /// Waits for `future` on this thread, which may block: [`blocking`] work in it runs at once.
 pub(crate) fn wait_for<F: Future>(runtime: &Handle, future: F) -> F::Output {
-    let _restore = Restore(MAY_BLOCK.replace(true));
-    runtime.block_on(future)
+    blocking_here(|| runtime.block_on(future))
 }
 
 struct Restore(bool);
@@ -69,6 +77,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert!(!runtime.block_on(runs_here()));
         assert!(wait_for(runtime.handle(), runs_here()));
+        assert!(!runtime.block_on(runs_here()));
+        assert!(blocking_here(|| runtime.block_on(runs_here())));
         assert!(!runtime.block_on(runs_here()));
     }
 

@@ -62,8 +62,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::blocking::blocking;
 pub(crate) use self::blocking::wait_for;
+pub use self::blocking::{blocking, blocking_here};
 pub use self::capabilities::{Capabilities, Ownership, Survives, TailSignal};
 pub use self::document::{Document, DocumentKey, Expected, Version};
 pub use self::registry::{StoreFactory, StoreRegistry, StoreUrl};

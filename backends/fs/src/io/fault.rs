@@ -148,7 +148,7 @@ struct Plan {
     fault: Option<Fault>,
     healed: bool,
     meanwhile: Option<Meanwhile>,
-    before_open: Option<Meanwhile>,
+    before_open: Option<(String, Meanwhile)>,
     calls: Vec<Call>,
     hits: u64,
 }
@@ -180,9 +180,9 @@ impl FaultFs {
         self.plan().meanwhile = Some(Meanwhile(Box::new(act)));
     }
 
-    /// Does this once, right before a file is opened next.
-    pub fn before_next_open(&self, act: impl FnOnce() + Send + 'static) {
-        self.plan().before_open = Some(Meanwhile(Box::new(act)));
+    /// Does this once, right before a file of this name is opened or created.
+    pub fn before_open_of(&self, name: &str, act: impl FnOnce() + Send + 'static) {
+        self.plan().before_open = Some((name.to_owned(), Meanwhile(Box::new(act))));
     }
 
     fn run_meanwhile(&self) {
@@ -257,8 +257,8 @@ impl FaultFs {
 
 impl FileSystem for FaultFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let before = self.plan().before_open.take();
-        if let Some(Meanwhile(act)) = before {
+        let before = self.plan().before_open.take_if(|(name, _)| path.ends_with(&*name));
+        if let Some((_, Meanwhile(act))) = before {
             act();
         }
         let call = if mode == OpenMode::CreateNew { Call::Create } else { Call::Open };

@@ -9,6 +9,7 @@ mod fault;
 mod real;
 mod sim;
 mod sim_disk;
+mod sim_file;
 
 use std::fmt::Debug;
 use std::io;

@@ -40,19 +40,30 @@ struct State {
     syncs_fail: bool,
     /// Incremented by each crash: open files of earlier times are dead.
     era: u64,
+    /// Changes until the next forks, the last one first.
+    forks_after: Vec<u64>,
+    forks: Vec<SimFs>,
 }
 
 impl State {
-    /// Counts a change; `false` once the power is off.
+    /// Counts a change; an error once the power is off.
     fn change(&mut self) -> io::Result<()> {
-        match &mut self.changes_left {
-            Some(0) => Err(io::Error::other("power is off")),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
+        self.change_forking(Disk::fork)
+    }
+
+    /// The same, where `fork` makes the copy if one is due just before the change.
+    fn change_forking(&mut self, fork: impl Fn(&Disk) -> Disk) -> io::Result<()> {
+        self.powered()?;
+        for left in &mut self.forks_after {
+            *left = left.saturating_sub(1);
         }
+        while self.forks_after.pop_if(|left| *left == 0).is_some() {
+            self.forks.push(SimFs::of(fork(&self.disk)));
+        }
+        if let Some(left) = &mut self.changes_left {
+            *left -= 1;
+        }
+        Ok(())
     }
 
     fn powered(&self) -> io::Result<()> {
@@ -83,6 +94,7 @@ impl State {
     /// Brings the power back.
     fn restart(&mut self) {
         self.locks.clear();
+        self.forks_after.clear();
         self.changes_left = None;
         self.syncs_until_failure = None;
         self.era += 1;
@@ -129,8 +141,30 @@ impl SimFs {
     /// A copy of the disk as it is, unsynced changes included; nothing of it is open or locked.
     #[must_use]
     pub fn fork(&self) -> Self {
-        let disk = self.state().disk.fork();
+        Self::of(self.state().disk.fork())
+    }
+
+    fn of(disk: Disk) -> Self {
         Self { state: Arc::new(Mutex::new(State { disk, ..State::default() })) }
+    }
+
+    /// Makes a copy of the disk, as [`fork`](Self::fork) does, after each of these numbers of
+    /// changes more, for [`take_forks`](Self::take_forks). The change during which a copy is made
+    /// is in it by half if it is a write, else not at all. A crash forgets those still to come.
+    pub fn fork_after(&self, changes: impl IntoIterator<Item = u64>) {
+        let mut after: Vec<_> = changes.into_iter().map(|count| count.saturating_add(1)).collect();
+        after.sort_unstable_by(|one, other| other.cmp(one));
+        self.state().forks_after = after;
+    }
+
+    /// The copies that were made since they were last taken, the oldest first.
+    pub fn take_forks(&self) -> Vec<Self> {
+        std::mem::take(&mut self.state().forks)
+    }
+
+    /// A digest of the names and files below `path` as they are now.
+    pub fn digest(&self, path: &Path) -> u64 {
+        self.state().disk.digest(path)
     }
 
     /// Makes everything survive that is there now.
@@ -325,10 +359,11 @@ impl File for SimFile {
         let granted = state.grant(wanted)?;
         let short = usize::try_from(wanted - granted).unwrap_or(usize::MAX);
         let kept = bytes.get(..bytes.len().saturating_sub(short)).unwrap_or_default();
-        state.change()?;
+        let half = kept.get(..kept.len() / 2).unwrap_or_default();
+        state.change_forking(|disk| disk.fork_written(&self.node, half, offset))?;
         // The change at which the power goes is done by half: a torn write.
         let last = state.changes_left == Some(0);
-        let kept = if last { kept.get(..kept.len() / 2).unwrap_or_default() } else { kept };
+        let kept = if last { half } else { kept };
         self.node.write(kept, offset);
         if last {
             return Err(io::Error::other("power is off"));

@@ -1,12 +1,12 @@
 //! What the simulated disk holds: a live state that programs see, and the durable one beneath.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The unit that a device writes whole.
-const SECTOR_BYTES: usize = 512;
+use super::sim_file::{Bytes, Choose};
 
 /// A file or folder; clones are the same one.
 #[derive(Clone, Debug)]
@@ -14,142 +14,22 @@ pub(super) struct Node(Arc<Mutex<Content>>);
 
 #[derive(Clone, Debug)]
 enum Content {
-    File(Bytes),
-    Dir { live: Names, durable: Names, unsynced: Vec<Change> },
+    /// Shared with the forks until either is changed.
+    File(Arc<Bytes>),
+    Dir {
+        live: Names,
+        durable: Names,
+        unsynced: Vec<Change>,
+    },
 }
 
-/// Every content that a sector has had since its last sync.
-type Versions = BTreeMap<usize, Vec<Box<[u8]>>>;
-
-/// The content of a file.
-#[derive(Clone, Debug, Default)]
-struct Bytes {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    /// Of the sectors that the next sync writes: the device may write each of them at any time.
-    dirty: Versions,
-    /// Of the sectors whose sync has failed: no later sync writes them, yet programs see them.
-    forgotten: Versions,
-    /// Every length since the last sync.
-    lens: Vec<usize>,
-}
-
-impl Bytes {
-    /// Takes note of what the sectors from `low` to `high` hold now.
-    fn note(&mut self, low: usize, high: usize) {
-        for sector in low..=high {
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(self.live.len());
-            let now = self.live.get(start..end).unwrap_or_default();
-            let versions = self.dirty.entry(sector).or_default();
-            if versions.last().is_none_or(|last| **last != *now) {
-                versions.push(now.into());
-            }
-        }
-        let len = self.live.len();
-        if self.lens.last().unwrap_or(&self.durable.len()) != &len {
-            self.lens.push(len);
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset.saturating_add(bytes.len());
-        let from = offset.min(self.live.len());
-        if self.live.len() < end {
-            self.live.resize(end, 0);
-        }
-        if let Some(to) = self.live.get_mut(offset..end) {
-            to.copy_from_slice(bytes);
-        }
-        self.note(from / SECTOR_BYTES, (end - 1) / SECTOR_BYTES);
-    }
-
-    fn set_len(&mut self, len: usize) {
-        let (low, high) = (self.live.len().min(len), self.live.len().max(len));
-        self.live.resize(len, 0);
-        self.note(low / SECTOR_BYTES, high / SECTOR_BYTES);
-    }
-
-    fn sync(&mut self) {
-        if self.forgotten.is_empty() {
-            self.durable.clone_from(&self.live);
-        } else {
-            self.durable.resize(self.live.len(), 0);
-            for (sector, versions) in &self.dirty {
-                self.forgotten.remove(sector);
-                put(&mut self.durable, *sector, versions.last().map_or(&[], Box::as_ref));
-            }
-        }
-        self.dirty.clear();
-        self.lens.clear();
-    }
-
-    /// What a failed sync leaves: everything is marked as written, and nothing need be.
-    fn fail_to_sync(&mut self) {
-        for (sector, mut versions) in std::mem::take(&mut self.dirty) {
-            self.forgotten.entry(sector).or_default().append(&mut versions);
-        }
-    }
-
-    /// Drops what is marked as written, so that the device's content shows.
-    fn evict(&mut self) {
-        for (sector, _) in std::mem::take(&mut self.forgotten) {
-            if !self.dirty.contains_key(&sector) {
-                let start = sector * SECTOR_BYTES;
-                let end = (start + SECTOR_BYTES).min(self.durable.len());
-                put(&mut self.live, sector, self.durable.get(start..end).unwrap_or_default());
-            }
-        }
-    }
-
-    fn crash(&mut self, choose: &mut Choose<'_>) {
-        let lens = std::mem::take(&mut self.lens);
-        let len = pick(&lens, choose).copied().unwrap_or(self.durable.len());
-        let mut versions = std::mem::take(&mut self.forgotten);
-        for (sector, mut later) in std::mem::take(&mut self.dirty) {
-            versions.entry(sector).or_default().append(&mut later);
-        }
-        let old_len = self.durable.len();
-        self.durable.resize(len.max(old_len), 0);
-        for (sector, versions) in versions {
-            if sector * SECTOR_BYTES < len
-                && let Some(version) = pick(&versions, choose)
-            {
-                put(&mut self.durable, sector, version);
-            }
-        }
-        self.durable.truncate(len);
-        self.live.clone_from(&self.durable);
-    }
-}
-
-/// Overwrites one sector by a version of it, as far as the file reaches; zeros follow the version.
-fn put(file: &mut [u8], sector: usize, version: &[u8]) {
-    let start = sector * SECTOR_BYTES;
-    let end = (start + SECTOR_BYTES).min(file.len());
-    let Some(to) = file.get_mut(start..end) else { return };
-    for (place, byte) in to.iter_mut().enumerate() {
-        *byte = version.get(place).copied().unwrap_or(0);
-    }
-}
-
-/// Chooses what survives: 0 for what was synced, up to the given number for the newest.
-pub(super) type Choose<'a> = dyn FnMut(usize) -> usize + 'a;
-
-fn pick<'v, T>(versions: &'v [T], choose: &mut Choose<'_>) -> Option<&'v T> {
-    if versions.is_empty() {
-        return None;
-    }
-    choose(versions.len()).checked_sub(1).and_then(|place| versions.get(place))
-}
-
-type Names = BTreeMap<String, Node>;
+type Names = BTreeMap<Arc<str>, Node>;
 
 /// A change of names within one folder that no sync has covered yet.
 #[derive(Clone, Debug)]
 struct Change {
-    removed: Option<String>,
-    added: Option<(String, Node)>,
+    removed: Option<Arc<str>>,
+    added: Option<(Arc<str>, Node)>,
 }
 
 impl Change {
@@ -165,7 +45,7 @@ impl Change {
 
 impl Node {
     pub(super) fn file() -> Self {
-        Self(Arc::new(Mutex::new(Content::File(Bytes::default()))))
+        Self(Arc::new(Mutex::new(Content::File(Arc::default()))))
     }
 
     pub(super) fn dir() -> Self {
@@ -188,41 +68,38 @@ impl Node {
         }
     }
 
-    fn bytes<T>(&self, act: impl FnOnce(&mut Bytes) -> T) -> Option<T> {
-        match &mut *self.content() {
-            Content::File(bytes) => Some(act(bytes)),
-            Content::Dir { .. } => None,
+    fn change_bytes(&self, act: impl FnOnce(&mut Bytes)) {
+        if let Content::File(bytes) = &mut *self.content() {
+            act(Arc::make_mut(bytes));
         }
     }
 
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let read = self.bytes(|bytes| {
-            let from = bytes.live.get(offset..).unwrap_or_default();
-            let count = from.len().min(buffer.len());
-            if let (Some(to), Some(from)) = (buffer.get_mut(..count), from.get(..count)) {
-                to.copy_from_slice(from);
-            }
-            count
-        });
-        read.unwrap_or_default()
+        let Content::File(bytes) = &*self.content() else { return 0 };
+        let from = bytes.live.get(offset..).unwrap_or_default();
+        let count = from.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), from.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        count
     }
 
     pub(super) fn write(&self, written: &[u8], offset: u64) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         if !written.is_empty() {
-            self.bytes(|bytes| bytes.write(written, offset));
+            self.change_bytes(|bytes| bytes.write(written, offset));
         }
     }
 
     pub(super) fn set_len(&self, len: u64) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        self.bytes(|bytes| bytes.set_len(len));
+        self.change_bytes(|bytes| bytes.set_len(len));
     }
 
     pub(super) fn sync(&self) {
         match &mut *self.content() {
-            Content::File(bytes) => bytes.sync(),
+            Content::File(bytes) => Arc::make_mut(bytes).sync(),
             Content::Dir { live, durable, unsynced } => {
                 durable.clone_from(live);
                 unsynced.clear();
@@ -231,11 +108,11 @@ impl Node {
     }
 
     pub(super) fn fail_to_sync(&self) {
-        self.bytes(Bytes::fail_to_sync);
+        self.change_bytes(Bytes::fail_to_sync);
     }
 
     pub(super) fn evict(&self) {
-        self.bytes(Bytes::evict);
+        self.change_bytes(Bytes::evict);
     }
 
     fn change(&self, change: Change) -> io::Result<()> {
@@ -258,7 +135,9 @@ impl Node {
     fn crash(&self, choose: &mut Choose<'_>) {
         let children = match &mut *self.content() {
             Content::File(bytes) => {
-                bytes.crash(choose);
+                if !bytes.is_settled() {
+                    Arc::make_mut(bytes).crash(choose);
+                }
                 Vec::new()
             }
             Content::Dir { live, durable, unsynced } => {
@@ -290,6 +169,20 @@ impl Node {
 
     fn used(&self) -> u64 {
         self.len() + self.children().iter().map(Self::used).sum::<u64>()
+    }
+
+    /// Adds names and contents to a digest, so that no two trees add the same.
+    fn digest(&self, digest: &mut DefaultHasher) {
+        match &*self.content() {
+            Content::File(bytes) => bytes.digest().hash(digest),
+            Content::Dir { live, .. } => {
+                live.len().hash(digest);
+                for (name, node) in live {
+                    name.hash(digest);
+                    node.digest(digest);
+                }
+            }
+        }
     }
 
     /// A copy of the tree; what has two names has two names in the copy too.
@@ -365,21 +258,20 @@ impl Default for Disk {
 }
 
 impl Disk {
+    /// What an absolute path names; one without `..`.
     pub(super) fn find(&self, path: &Path) -> Option<Node> {
         let mut node = self.root.clone();
-        for part in path.components() {
-            if let Component::Normal(name) = part {
-                node = node.child(&name.to_string_lossy())?;
-            }
+        for part in path.to_str()?.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            node = node.child(part)?;
         }
         Some(node)
     }
 
-    fn parent(&self, path: &Path) -> io::Result<(Node, String)> {
+    fn parent(&self, path: &Path) -> io::Result<(Node, Arc<str>)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = path.parent().and_then(|parent| self.find(parent));
         let parent = parent.ok_or(io::ErrorKind::NotFound)?;
-        Ok((parent, name.to_string_lossy().into_owned()))
+        Ok((parent, name.to_string_lossy().into()))
     }
 
     pub(super) fn link(&self, path: &Path, node: &Node) -> io::Result<()> {
@@ -411,7 +303,7 @@ impl Disk {
         match &*node.content() {
             Content::File(_) => Err(io::ErrorKind::NotADirectory.into()),
             Content::Dir { live, .. } => {
-                Ok(live.iter().map(|(name, node)| (name.clone(), node.is_dir())).collect())
+                Ok(live.iter().map(|(name, node)| (name.as_ref().into(), node.is_dir())).collect())
             }
         }
     }
@@ -435,5 +327,25 @@ impl Disk {
 
     pub(super) fn fork(&self) -> Self {
         Self { root: self.root.fork(&mut Copies::new()) }
+    }
+
+    /// The same, where a write to `node` has been done in the copy alone.
+    pub(super) fn fork_written(&self, node: &Node, bytes: &[u8], offset: u64) -> Self {
+        let mut copies = Copies::new();
+        let fork = Self { root: self.root.fork(&mut copies) };
+        // What has no name any more is in no copy.
+        if let Some(copy) = copies.get(&Arc::as_ptr(&node.0)) {
+            copy.write(bytes, offset);
+        }
+        fork
+    }
+
+    /// A digest of what programs see below `path`.
+    pub(super) fn digest(&self, path: &Path) -> u64 {
+        let mut digest = DefaultHasher::new();
+        if let Some(node) = self.find(path) {
+            node.digest(&mut digest);
+        }
+        digest.finish()
     }
 }

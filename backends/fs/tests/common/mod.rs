@@ -3,7 +3,10 @@
 
 pub(crate) mod auditor;
 pub(crate) mod damaged;
+pub(crate) mod dice;
 pub(crate) mod harm;
+pub(crate) mod promises;
+pub(crate) mod seen;
 pub(crate) mod shrink;
 
 use std::collections::BTreeMap;
