@@ -57,6 +57,13 @@ impl Promises {
         next
     }
 
+    /// A proof that nothing has synced may be gone now, and what it proved is a torn tail again.
+    pub(crate) fn power_was_cut(&mut self) {
+        if self.proof >= self.acked {
+            self.proof = 0;
+        }
+    }
+
     async fn check_commit(&mut self, topic: &Topic, next: u64) {
         let committed = topic.consumer("reader").unwrap().committed(0).await.unwrap();
         let committed = committed.map_or(0, Msn::get);
