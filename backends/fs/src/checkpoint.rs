@@ -221,4 +221,42 @@ mod tests {
             assert_eq!(Checkpoint::decode(&bytes[..place]), None, "cut at {place}");
         }
     }
+
+    #[test]
+    fn checkpoint_that_contradicts_itself_is_not_believed_whatever_its_checksum_says() {
+        let changed = |change: fn(&mut Checkpoint)| {
+            let mut checkpoint = sample();
+            change(&mut checkpoint);
+            checkpoint.encode()
+        };
+        let mut longer = sample().encode().split_off(MAGIC.len() + 4);
+        longer.push(0);
+        for (bytes, what) in [
+            (changed(|checkpoint| checkpoint.segments.clear()), "no segment"),
+            (
+                changed(|checkpoint| checkpoint.first_msn = Msn::new(6)),
+                "begins below its first MSN",
+            ),
+            (
+                changed(|checkpoint| checkpoint.segments[1].base = Msn::new(12)),
+                "ends before it begins",
+            ),
+            (changed(|checkpoint| checkpoint.segments[1].base = Msn::new(8)), "segments overlap"),
+            (changed(|checkpoint| checkpoint.segments.reverse()), "segments out of order"),
+            (changed(|checkpoint| checkpoint.segments[1] = checkpoint.segments[0]), "one twice"),
+            (Checkpoint::framed(&longer), "bytes behind its end"),
+        ] {
+            assert_eq!(Checkpoint::decode(&bytes), None, "{what}");
+        }
+        // Trimmed to within its first segment, and holding none but an empty one.
+        for bytes in [
+            changed(|checkpoint| checkpoint.first_msn = Msn::new(5)),
+            changed(|checkpoint| {
+                checkpoint.segments.truncate(1);
+                checkpoint.segments[0].extent.next_msn = Msn::new(5);
+            }),
+        ] {
+            assert!(Checkpoint::decode(&bytes).is_some());
+        }
+    }
 }

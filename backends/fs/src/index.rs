@@ -175,3 +175,110 @@ impl IndexSums {
         Self { offsets, times }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use msglog_core::batch::{BatchBuilder, BatchOptions};
+    use msglog_core::{Message, Timestamp};
+
+    use super::*;
+
+    const BASE: u64 = 1_000;
+    const INTERVAL_BYTES: u64 = 200;
+
+    /// Batches of one to three records with times that go up and down, and where each begins.
+    fn batches() -> Vec<(RecordBatch, u64)> {
+        let (mut next, mut offset) = (BASE, 0);
+        let batches = (0..40_u64).map(|number| {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            let at = Timestamp::from_millis(500 + i64::try_from(number * 7 % 11 + number).unwrap());
+            for _ in 0..=number % 3 {
+                builder.push(&Message::new("x".repeat(30)), at).unwrap();
+            }
+            let mut batch = builder.build().unwrap();
+            batch.stamp(Msn::new(next), 0);
+            let place = offset;
+            next += number % 3 + 1;
+            offset += batch.encoded_len() as u64;
+            (batch, place)
+        });
+        batches.collect()
+    }
+
+    fn index(batches: &[(RecordBatch, u64)]) -> Index {
+        let mut index = Index::new(Msn::new(BASE), 0);
+        batches.iter().for_each(|(batch, offset)| index.push(batch, *offset, INTERVAL_BYTES));
+        index
+    }
+
+    /// The files read back, and the index as it was kept in memory.
+    fn both(batches: &[(RecordBatch, u64)]) -> [Index; 2] {
+        let kept = index(batches);
+        let (offsets, times) = kept.encode();
+        let sums = IndexSums::of(&offsets, &times);
+        [Index::decode(Msn::new(BASE), (&offsets, &times), sums).unwrap(), kept]
+    }
+
+    #[test]
+    fn search_for_an_msn_begins_at_or_before_its_batch_and_not_far_before() {
+        let batches = batches();
+        let longest = batches.iter().map(|(batch, _)| batch.encoded_len() as u64).max().unwrap();
+        for index in both(&batches) {
+            let apart = |a: &OffsetEntry, b: &OffsetEntry| u64::from(b.offset - a.offset);
+            assert!(index.offsets.is_sorted_by(|a, b| apart(a, b) > INTERVAL_BYTES), "{index:?}");
+            for (batch, place) in &batches {
+                for msn in batch.base_msn().get()..batch.next_msn().get() {
+                    let from = index.offset_for(Msn::new(msn));
+                    assert!(from <= *place, "MSN {msn} at {place} is looked for from {from} on");
+                    let too_far = from + INTERVAL_BYTES + 2 * longest;
+                    assert!(*place <= too_far, "MSN {msn} at {place} is looked for from {from} on");
+                    let starts = batches.iter().any(|(_, place)| *place == from);
+                    assert!(starts, "no batch begins at {from}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn search_for_a_time_passes_over_older_records_only() {
+        let batches = batches();
+        for index in both(&batches) {
+            for timestamp in 490..560 {
+                let from = index.msn_for(timestamp);
+                let passed = batches.iter().filter(|(batch, _)| batch.base_msn() < from);
+                for (batch, _) in passed {
+                    let newest = batch.max_timestamp().as_millis();
+                    assert!(newest < timestamp, "{timestamp} from {from} on passes {newest}");
+                }
+            }
+            let last = batches.last().unwrap().0.next_msn().get() - 1;
+            let near_the_end = index.msn_for(i64::MAX).get();
+            assert!(near_the_end > last - 12, "beyond all times it begins at {near_the_end}");
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_rise_or_fit_are_not_used_whatever_their_checksums_say() {
+        let (offsets, times) = index(&batches()).encode();
+        let decode = |offsets: &[u8], times: &[u8]| {
+            Index::decode(Msn::new(BASE), (offsets, times), IndexSums::of(offsets, times))
+        };
+        assert!(decode(&offsets, &times).is_some() && decode(&[], &[]).is_some());
+        let swapped = |bytes: &[u8], entry: usize, field: std::ops::Range<usize>| {
+            let mut bytes = bytes.to_vec();
+            for at in field {
+                bytes.swap(at, entry + at);
+            }
+            bytes
+        };
+        assert!(decode(&swapped(&offsets, 8, 0..4), &times).is_none(), "relative MSNs fall");
+        assert!(decode(&swapped(&offsets, 8, 4..8), &times).is_none(), "offsets fall");
+        assert!(decode(&offsets, &swapped(&times, 12, 0..8)).is_none(), "timestamps fall");
+        assert!(decode(&offsets, &swapped(&times, 12, 8..12)).is_none(), "relative MSNs fall");
+        assert!(decode(&[&offsets[..8], &offsets[..8]].concat(), &times).is_none(), "one twice");
+        assert!(decode(&offsets[1..], &times).is_none() && decode(&offsets, &times[1..]).is_none());
+        let sums = IndexSums::of(&offsets, &times);
+        let other = Index::decode(Msn::new(BASE), (&times, &offsets), sums);
+        assert!(other.is_none(), "other bytes than those of the checksums");
+    }
+}
