@@ -6,6 +6,7 @@
 #   scripts/soak.sh 20 100      seeds 100 to 119
 #   PACKAGES=msglog-sled scripts/soak.sh 20 1 power     only these, with arguments of the suite
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/.."
 rounds=${1:-10} first=${2:-1}
 shift $(($# < 2 ? $# : 2))
