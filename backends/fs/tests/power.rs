@@ -7,13 +7,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::*;
 use msglog_core::store::{MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{Effect, ErrorKind, Msn};
-use msglog_fs::FsStore;
 use msglog_fs::io::{FaultFs, SimFs};
+use msglog_fs::{CHECKPOINT_BYTES_MIN, FsStore};
 
 /// A seeded sequence of choices.
 struct Dice(u64);
@@ -194,6 +195,36 @@ async fn append_that_comes_while_a_sync_runs_is_not_covered_by_it() {
     disk.crash(0);
     let (_store, partition) = open_sim(&disk, options()).await.unwrap();
     assert_eq!(msns(&partition).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn checkpoint_names_nothing_that_came_while_its_sync_ran() {
+    let disk = SimFs::new();
+    let fs = FaultFs::new(disk.clone());
+    let mut due = options();
+    due.checkpoint_bytes = CHECKPOINT_BYTES_MIN;
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", due).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    fs.during_next_sync(move || runtime.block_on(append(&late, 1)));
+    // More than lies between two checkpoints, so that the housekeeping syncs and writes one.
+    let large = batch_of(0, 30, 100);
+    assert!(large.encoded_len() as u64 > CHECKPOINT_BYTES_MIN);
+    partition.append(vec![large]).await.unwrap();
+    let bounds = partition.bounds();
+    assert_eq!((bounds.durable_msn, bounds.next_msn), (Msn::new(30), Msn::new(31)));
+    drop((store, partition));
+    let mut ends = BTreeSet::new();
+    for seed in 0..40 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        let (_store, partition) = open_sim(&disk, due).await.unwrap();
+        let there = msns(&partition).await;
+        assert_eq!(partition.holes(), [], "seed {seed}: what was never synced is no loss");
+        assert_eq!(there, (0..there.len() as u64).collect::<Vec<_>>(), "seed {seed}");
+        ends.insert(there.len());
+    }
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), [30, 31], "it may be there or not");
 }
 
 #[tokio::test]
