@@ -6,14 +6,14 @@
 //! log format: blocks of 32 KiB, in each records of a masked CRC-32C, a length and a type, and of
 //! their payload (<https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format>).
 
-use std::fs;
-use std::io::ErrorKind as IoErrorKind;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use msglog_core::{Error, Result};
 use msglog_kv::corrupt;
 
-const BLOCK_BYTES: usize = 32 << 10;
+const BLOCK_BYTES: u64 = 32 << 10;
 const HEADER_BYTES: usize = 7;
 /// The file that names the manifest.
 const CURRENT: &str = "CURRENT";
@@ -28,15 +28,15 @@ const CURRENT: &str = "CURRENT";
 pub(crate) fn check(folder: &Path) -> Result<()> {
     let Some(current) = read(&folder.join(CURRENT))? else { return Ok(()) };
     let Some(name) = named(&current) else { return Ok(()) };
-    let Some(manifest) = read(&folder.join(name))? else { return Ok(()) };
-    for (number, block) in manifest.chunks(BLOCK_BYTES).enumerate() {
-        if let Some(at) = hidden_record(block) {
-            let at = number * BLOCK_BYTES + at;
+    let Some((start, block)) = last_block(&folder.join(name))? else { return Ok(()) };
+    match hidden_record(&block) {
+        Some(at) => {
+            let at = start + at as u64;
             let why = format!("{name}: the length of the record at byte {at} is damaged");
-            return Err(corrupt(why));
+            Err(corrupt(why))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The manifest that `CURRENT` names; `None` for what RocksDB will refuse.
@@ -48,9 +48,27 @@ fn named(current: &[u8]) -> Option<&str> {
 
 /// The file's bytes; `None` where there is none, as while another process replaces it.
 fn read(file: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
+    there(file, fs::read(file))
+}
+
+/// Where the last block of a file begins, and its bytes: in every other one RocksDB takes a record
+/// that reaches too far for damage itself.
+fn last_block(file: &Path) -> Result<Option<(u64, Vec<u8>)>> {
+    let read = || {
+        let mut opened = File::open(file)?;
+        let start = opened.metadata()?.len().saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
+        opened.seek(SeekFrom::Start(start))?;
+        let mut block = Vec::new();
+        opened.take(BLOCK_BYTES).read_to_end(&mut block)?;
+        Ok((start, block))
+    };
+    there(file, read())
+}
+
+fn there<T>(file: &Path, read: io::Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from_io(format!("read {}", file.display()), error)),
     }
 }
@@ -170,6 +188,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn last_block_of_a_long_manifest_is_looked_at() {
+        let (folder, manifest, whole) = database();
+        let start = usize::try_from(2 * BLOCK_BYTES).unwrap();
+        let mut long = vec![0; start];
+        long.extend_from_slice(&whole);
+        fs::write(&manifest, &long).unwrap();
+        check(folder.path()).unwrap();
+        let last = *records(&whole).last().unwrap();
+        long[start + last + 5] ^= 0xFF;
+        fs::write(&manifest, &long).unwrap();
+        let error = check(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("byte {} is", start + last)), "{error}");
     }
 
     #[test]
