@@ -18,6 +18,8 @@ import shutil
 import subprocess
 import tempfile
 
+from power_cut import build
+
 LINES = 40
 SECONDS_MAX = 20
 WHOLE, ONE, MORE = "all there", "one missing and said so", "more missing and said so"
@@ -35,13 +37,6 @@ def parse_arguments():
     parser.add_argument("--msglog", help="the binary; default: built in release mode")
     parser.add_argument("--peer-lines", help="the binary of bench/peers; default: built")
     return parser.parse_args()
-
-
-def build(folder, *arguments):
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    folder = os.path.join(root, folder)
-    subprocess.run(["cargo", "build", "--release", "--quiet", *arguments], cwd=folder, check=True)
-    return os.path.join(folder, os.environ.get("CARGO_TARGET_DIR", "target"), "release")
 
 
 def line(number):

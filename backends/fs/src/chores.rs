@@ -1,5 +1,5 @@
-//! What nobody waits for: sealing, preparing the next segment, checkpoints; and the
-//! two calls that wait for all of that, trim and close.
+//! What nobody waits for: sealing, preparing the next segment, checkpoints; and the two calls that
+//! wait for all of that, trim and close.
 
 use std::io;
 use std::sync::Arc;

@@ -97,10 +97,7 @@ fn filled(peer: &dyn Peer, records: &mut Records, count: usize, bytes: u64) -> O
     meter.finish().with("peak_mib", peak_mib()).with("filled", done as f64)
 }
 
-/// Reads all records in order.
-pub fn replay(name: &str, dir: &Path) -> Outcome {
-    let peer = peers::open(name, dir, false);
-    reset_peak();
+fn replayed(peer: &dyn Peer) -> Outcome {
     let mut meter = Meter::start();
     let (mut count, mut bytes, mut sum) = (0, 0, 0);
     peer.replay(&mut |record| {
@@ -110,7 +107,14 @@ pub fn replay(name: &str, dir: &Path) -> Outcome {
     });
     std::hint::black_box(sum);
     meter.add(count, bytes);
-    meter.finish().with("peak_mib", peak_mib())
+    meter.finish()
+}
+
+/// Reads all records in order.
+pub fn replay(name: &str, dir: &Path) -> Outcome {
+    let peer = peers::open(name, dir, false);
+    reset_peak();
+    replayed(peer.as_ref()).with("peak_mib", peak_mib())
 }
 
 /// Reads single records at random places.
@@ -148,14 +152,5 @@ pub fn fill_and_replay(
 ) -> Outcome {
     let peer = peers::open(name, dir, false);
     filled(peer.as_ref(), records, count, bytes);
-    let mut meter = Meter::start();
-    let (mut count, mut bytes, mut sum) = (0, 0, 0);
-    peer.replay(&mut |record| {
-        sum += touch(record);
-        count += 1;
-        bytes += record.len() as u64;
-    });
-    std::hint::black_box(sum);
-    meter.add(count, bytes);
-    meter.finish()
+    replayed(peer.as_ref())
 }
