@@ -138,6 +138,7 @@ proptest! {
             builder.push_at(next - 1, &Message::new("kept"), NOW).unwrap();
         }
         builder.cover(covered).unwrap();
+        prop_assert_eq!(builder.record_count() as usize, deltas.len());
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(base), NO_EPOCH);
         let batch = RecordBatch::decode(batch.to_bytes()).unwrap();
@@ -195,10 +196,13 @@ fn batch_without_records_covers_its_msns() {
     for codec in CODECS {
         let mut builder = BatchBuilder::new(options(codec));
         builder.cover(9).unwrap();
+        assert!(!builder.compresses(), "there is nothing to compress");
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(20), 4);
         let batch = RecordBatch::decode(batch.to_bytes()).unwrap();
         assert_eq!((batch.record_count(), batch.next_msn()), (0, Msn::new(30)));
+        let no_time = Timestamp::from_millis(-1);
+        assert_eq!((batch.header().base_timestamp(), batch.max_timestamp()), (no_time, no_time));
         assert_eq!(records(&batch), []);
     }
 }
@@ -289,6 +293,33 @@ fn recycled_buffer_builds_the_same_batch() {
             assert_eq!(batch, expected);
             buffer = back;
         }
+    }
+}
+
+#[test]
+fn batch_is_built_in_the_buffer_given_when_it_has_the_room() {
+    let message = Message::new(vec![7; 1000]).with_key("key").with_header("name", "value");
+    let bytes = build(std::slice::from_ref(&message), BatchOptions::default()).encoded_len();
+    let buffer = BytesMut::with_capacity(bytes);
+    let place = buffer.as_ptr();
+    let mut builder = BatchBuilder::with_buffer(buffer, BatchOptions::default());
+    builder.push(&message, NOW).unwrap();
+    assert_eq!(builder.build().unwrap().to_bytes().as_ptr(), place);
+}
+
+#[test]
+fn batch_names_a_codec_only_if_that_makes_it_smaller() {
+    for codec in built_in() {
+        let mut named = [false, false];
+        for size in 0..300 {
+            let message = Message::new((0..40).chain([0; 300]).take(size).collect::<Vec<u8>>());
+            let plain = build(std::slice::from_ref(&message), BatchOptions::default());
+            let batch = build(&[message], options(codec));
+            let names = batch.header().compression().unwrap() != Compression::None;
+            assert_eq!(names, batch.encoded_len() < plain.encoded_len(), "{codec:?} {size}");
+            named[usize::from(names)] = true;
+        }
+        assert_eq!(named, [true, codec != Compression::None], "{codec:?}");
     }
 }
 

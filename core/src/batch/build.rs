@@ -184,10 +184,7 @@ impl BatchBuilder {
             + varint::encoded_len(signed(message.headers.len()))
             + headers.clone().map(header_len).sum::<usize>();
         let whole = varint::encoded_len(signed(length)) + length;
-        if whole > BATCH_BYTES_MAX.saturating_sub(self.buffer.len()) {
-            let context = format!("record batch would exceed {BATCH_BYTES_MAX} bytes");
-            return Err(Error::new(ErrorKind::TooLarge, context));
-        }
+        check_bytes(self.buffer.len(), whole)?;
         let buffer = &mut self.buffer;
         buffer.reserve(whole);
         // Small fields first meet on the stack: one copy into the buffer is cheaper than five.
@@ -310,6 +307,14 @@ fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
     }
 }
 
+fn check_bytes(so_far: usize, more: usize) -> Result<()> {
+    if more > BATCH_BYTES_MAX.saturating_sub(so_far) {
+        let context = format!("record batch would exceed {BATCH_BYTES_MAX} bytes");
+        return Err(Error::new(ErrorKind::TooLarge, context));
+    }
+    Ok(())
+}
+
 fn check_delta(offset_delta: u32) -> Result<()> {
     if offset_delta > DELTA_MAX {
         let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
@@ -344,6 +349,20 @@ fn put_nullable(buffer: &mut BytesMut, field: Option<&[u8]>) {
         Some(bytes) => {
             varint::put(buffer, signed(bytes.len()));
             buffer.extend_from_slice(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_may_be_as_large_as_its_length_field_names() {
+        for so_far in [0, HEADER_BYTES, BATCH_BYTES_MAX] {
+            let left = BATCH_BYTES_MAX - so_far;
+            check_bytes(so_far, left).unwrap();
+            assert_eq!(check_bytes(so_far, left + 1).unwrap_err().kind(), ErrorKind::TooLarge);
         }
     }
 }

@@ -179,3 +179,16 @@ fn widest_fields_have_room_and_keep_to_the_bound() {
     // The bound takes five bytes also for the length of the key and for the number of headers.
     assert_eq!(BatchBuilder::record_bytes_bound(&message), added + 4 + 4);
 }
+
+#[test]
+fn bound_has_room_for_headers_without_name_or_value() {
+    for header in [Header { name: String::new(), value: None }, Header::new("name", "")] {
+        let mut message = Message::new("");
+        message.headers = vec![header; 1000];
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let before = builder.encoded_len();
+        builder.push(&message, Timestamp::default()).unwrap();
+        let added = builder.encoded_len() - before;
+        assert!(added <= BatchBuilder::record_bytes_bound(&message), "{added} bytes");
+    }
+}
