@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use msglog_core::batch::{
     BatchBuilder, BatchHeader, BatchOptions, Compression, DecodeLimits, HEADER_BYTES,
 };
-use msglog_core::{Error, ErrorKind, Message, RecordBatch, Result, Timestamp};
+use msglog_core::{Error, ErrorKind, Header, Message, RecordBatch, Result, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -228,8 +228,10 @@ fn records_that_break_a_rule_are_corrupt() {
         ("bytes after the fields", 5, 1, record(&[0, 0, 1, 2, b'p', 0, 0])),
     ];
     for (name, last, count, records) in broken {
-        let found = exercise(&forged(0, last, count, &records));
-        assert_eq!(kind(found), Some(ErrorKind::Corrupt), "{name}");
+        let bytes = forged(0, last, count, &records);
+        let decoded = RecordBatch::decode(bytes.clone()).unwrap().decoded(SMALL).unwrap();
+        assert!(decoded.iter().any(|view| view.is_err()), "{name}: no header need be looked at");
+        assert_eq!(kind(exercise(&bytes)), Some(ErrorKind::Corrupt), "{name}");
     }
 }
 
@@ -332,6 +334,11 @@ fn headers_that_would_allocate_beyond_the_limit_are_refused() {
     assert!(records.next().is_none());
     let mut records = batch.records(DecodeLimits::default()).unwrap();
     assert_eq!(records.next().unwrap().unwrap().headers.len(), headers);
+    let bytes = headers * size_of::<Header>();
+    for (records_bytes_max, taken) in [(bytes, true), (bytes - 1, false)] {
+        let mut records = batch.records(DecodeLimits { records_bytes_max }).unwrap();
+        assert_eq!(records.next().unwrap().is_ok(), taken, "{records_bytes_max}");
+    }
 }
 
 #[cfg(feature = "snappy")]

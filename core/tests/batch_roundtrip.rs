@@ -269,11 +269,15 @@ fn damaged_batch_stays_on_the_buffer() {
 
 #[test]
 fn header_is_parsed_without_the_records() {
-    let mut batch = build(&["one".into(), "two".into()], BatchOptions::default());
+    let options = BatchOptions::default().with_timestamp_kind(TimestampKind::Append);
+    let mut batch = build(&["one".into(), "two".into()], options);
     batch.stamp(Msn::new(8), 2);
     let bytes = batch.to_bytes();
     let header = BatchHeader::parse(&bytes[..61]).unwrap();
     assert_eq!(&header, batch.header());
+    assert_eq!((header.leader_epoch(), header.max_timestamp()), (2, NOW));
+    assert_eq!(header.attributes().to_be_bytes(), bytes[21..23]);
+    assert_eq!(header.crc().to_be_bytes(), bytes[17..21]);
     assert_eq!((header.base_msn(), header.next_msn()), (Msn::new(8), Msn::new(10)));
     assert_eq!((header.encoded_len(), header.record_count()), (bytes.len(), 2));
 }

@@ -244,6 +244,13 @@ mod tests {
             (changed(|checkpoint| checkpoint.segments[1].base = Msn::new(8)), "segments overlap"),
             (changed(|checkpoint| checkpoint.segments.reverse()), "segments out of order"),
             (changed(|checkpoint| checkpoint.segments[1] = checkpoint.segments[0]), "one twice"),
+            (
+                changed(|checkpoint| {
+                    checkpoint.segments[0].extent.next_msn = Msn::new(5);
+                    checkpoint.segments[1] = checkpoint.segments[0];
+                }),
+                "an empty one twice",
+            ),
             (Checkpoint::framed(&longer), "bytes behind its end"),
         ] {
             assert_eq!(Checkpoint::decode(&bytes), None, "{what}");

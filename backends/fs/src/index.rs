@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn entries_lie_more_than_the_interval_apart_and_the_first_of_equal_times_is_named() {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&Message::new("x"), Timestamp::from_millis(500)).unwrap();
+        let mut batch = builder.build().unwrap();
+        let bytes = batch.encoded_len() as u64;
+        let mut index = Index::new(Msn::new(BASE), 0);
+        for number in 0..5 {
+            batch.stamp(Msn::new(BASE + number), 0);
+            index.push(&batch, number * bytes, bytes);
+        }
+        let places: Vec<_> = index.offsets.iter().map(|entry| u64::from(entry.offset)).collect();
+        assert_eq!(places, [2 * bytes, 4 * bytes]);
+        let first = [500_i64.to_be_bytes().as_slice(), &[0; 4]].concat();
+        assert_eq!(index.encode().1, first, "as Kafka has it");
+    }
+
+    #[test]
     fn files_that_do_not_rise_or_fit_are_not_used_whatever_their_checksums_say() {
         let (offsets, times) = index(&batches()).encode();
         let decode = |offsets: &[u8], times: &[u8]| {
@@ -276,6 +293,15 @@ mod tests {
         assert!(decode(&offsets, &swapped(&times, 12, 0..8)).is_none(), "timestamps fall");
         assert!(decode(&offsets, &swapped(&times, 12, 8..12)).is_none(), "relative MSNs fall");
         assert!(decode(&[&offsets[..8], &offsets[..8]].concat(), &times).is_none(), "one twice");
+        let same = |bytes: &[u8], entry: usize, field: std::ops::Range<usize>| {
+            let mut bytes = bytes.to_vec();
+            bytes.copy_within(field.clone(), entry + field.start);
+            bytes
+        };
+        assert!(decode(&same(&offsets, 8, 0..4), &times).is_none(), "one relative MSN twice");
+        assert!(decode(&same(&offsets, 8, 4..8), &times).is_none(), "one offset twice");
+        assert!(decode(&offsets, &same(&times, 12, 0..8)).is_none(), "one timestamp twice");
+        assert!(decode(&offsets, &same(&times, 12, 8..12)).is_none(), "one relative MSN twice");
         assert!(decode(&offsets[1..], &times).is_none() && decode(&offsets, &times[1..]).is_none());
         let sums = IndexSums::of(&offsets, &times);
         let other = Index::decode(Msn::new(BASE), (&times, &offsets), sums);

@@ -65,7 +65,7 @@ impl RecordIndex {
             return Ok(None);
         };
         let offset = usize::try_from(mark.offset).unwrap_or(usize::MAX);
-        let mut views = self.decoded.iter_from(offset, mark.delta_min, mark.left);
+        let mut views = self.decoded.iter_from(offset, mark.left);
         find(&mut views, &self.decoded, msn)
     }
 
@@ -154,6 +154,27 @@ mod tests {
                 assert_eq!(index.record(Msn::ZERO).unwrap(), None, "before the batch");
             }
         }
+    }
+
+    #[test]
+    fn sixteen_records_lie_between_two_marks_and_their_memory_is_told() {
+        let deltas: Vec<u32> = (0..100).collect();
+        let batch = batch(&deltas, 10);
+        let index = RecordIndex::of(&batch).unwrap();
+        let left: Vec<_> = index.marks.iter().map(|mark| mark.left).collect();
+        assert_eq!(left, [100, 84, 68, 52, 36, 20, 4]);
+        assert_eq!(index.bytes(), 7 * size_of::<Mark>(), "the records are those of the batch");
+    }
+
+    #[cfg(feature = "lz4")]
+    #[test]
+    fn memory_of_inflated_records_is_told() {
+        let options = BatchOptions::default().with_compression(Compression::Lz4);
+        let mut builder = BatchBuilder::new(options);
+        builder.push(&Message::new(vec![0; 10_000]), Timestamp::from_millis(7)).unwrap();
+        let records_bytes = builder.encoded_len() - crate::batch::HEADER_BYTES;
+        let index = RecordIndex::of(&builder.build().unwrap()).unwrap();
+        assert_eq!(index.bytes(), size_of::<Mark>() + records_bytes);
     }
 
     #[test]

@@ -35,9 +35,9 @@ impl DecodedBatch {
     }
 
     /// As [`iter`](Self::iter) from a place that [`RecordViews::place`] told.
-    pub(super) fn iter_from(&self, offset: usize, delta_min: u32, left: u32) -> RecordViews<'_> {
+    pub(super) fn iter_from(&self, offset: usize, left: u32) -> RecordViews<'_> {
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        RecordViews { cursor: Cursor { delta_min, left, ..self.cursor }, rest }
+        RecordViews { cursor: Cursor { left, ..self.cursor }, rest }
     }
 
     /// The first MSN that the batch covers.

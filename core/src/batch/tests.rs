@@ -138,6 +138,20 @@ fn most_items_to_come_are_known() {
     assert!(records.next().is_none() && views.next().is_none());
 }
 
+#[test]
+fn headers_left_are_counted() {
+    let message = Message::new("x").with_header("a", "1").with_header("b", "2");
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(&message, Timestamp::default()).unwrap();
+    let decoded = builder.build().unwrap().decoded(DecodeLimits::default()).unwrap();
+    let mut headers = decoded.iter().next().unwrap().unwrap().headers;
+    for left in [2, 1] {
+        assert_eq!(headers.count_left(), left);
+        headers.next().unwrap().unwrap();
+    }
+    assert_eq!(headers.count_left(), 0);
+}
+
 /// The header as Kafka reads it: base timestamp, producer id and epoch, base sequence.
 #[test]
 fn header_says_the_first_timestamp_and_no_producer() {
