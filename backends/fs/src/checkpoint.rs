@@ -194,6 +194,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::RealFs;
 
     fn sample() -> Checkpoint {
         let entry = |base, end, next| SegmentEntry {
@@ -265,5 +266,16 @@ mod tests {
         ] {
             assert!(Checkpoint::decode(&bytes).is_some());
         }
+    }
+    #[test]
+    fn checkpoint_too_large_is_damaged_and_one_that_cannot_be_read_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CHECKPOINT);
+        assert_eq!(Checkpoint::load(&RealFs, dir.path()).unwrap(), None, "there is none");
+        std::fs::File::create(&path).unwrap().set_len(CHECKPOINT_BYTES_MAX + 1).unwrap();
+        assert_eq!(Checkpoint::load(&RealFs, dir.path()).unwrap(), None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        Checkpoint::load(&RealFs, dir.path()).unwrap_err();
     }
 }

@@ -219,23 +219,41 @@ mod tests {
         [Index::decode(Msn::new(BASE), (&offsets, &times), sums).unwrap(), kept]
     }
 
+    fn check_search_for_an_msn(index: &Index, batches: &[(RecordBatch, u64)]) {
+        let longest = batches.iter().map(|(batch, _)| batch.encoded_len() as u64).max().unwrap();
+        for (batch, place) in batches {
+            for msn in batch.base_msn().get()..batch.next_msn().get() {
+                let from = index.offset_for(Msn::new(msn));
+                assert!(from <= *place, "MSN {msn} at {place} is looked for from {from} on");
+                let too_far = from + 2 * INTERVAL_BYTES + 2 * longest;
+                assert!(*place <= too_far, "MSN {msn} at {place} is looked for from {from} on");
+                let starts = batches.iter().any(|(_, place)| *place == from);
+                assert!(starts, "no batch begins at {from}");
+            }
+        }
+    }
+
+    fn check_search_for_a_time(index: &Index, batches: &[(RecordBatch, u64)]) {
+        for timestamp in 490..560 {
+            let from = index.msn_for(timestamp);
+            let passed = batches.iter().filter(|(batch, _)| batch.base_msn() < from);
+            for (batch, _) in passed {
+                let newest = batch.max_timestamp().as_millis();
+                assert!(newest < timestamp, "{timestamp} from {from} on passes {newest}");
+            }
+        }
+        let last = batches.last().unwrap().0.next_msn().get() - 1;
+        let near_the_end = index.msn_for(i64::MAX).get();
+        assert!(near_the_end > last - 12, "beyond all times it begins at {near_the_end}");
+    }
+
     #[test]
     fn search_for_an_msn_begins_at_or_before_its_batch_and_not_far_before() {
         let batches = batches();
-        let longest = batches.iter().map(|(batch, _)| batch.encoded_len() as u64).max().unwrap();
         for index in both(&batches) {
             let apart = |a: &OffsetEntry, b: &OffsetEntry| u64::from(b.offset - a.offset);
             assert!(index.offsets.is_sorted_by(|a, b| apart(a, b) > INTERVAL_BYTES), "{index:?}");
-            for (batch, place) in &batches {
-                for msn in batch.base_msn().get()..batch.next_msn().get() {
-                    let from = index.offset_for(Msn::new(msn));
-                    assert!(from <= *place, "MSN {msn} at {place} is looked for from {from} on");
-                    let too_far = from + INTERVAL_BYTES + 2 * longest;
-                    assert!(*place <= too_far, "MSN {msn} at {place} is looked for from {from} on");
-                    let starts = batches.iter().any(|(_, place)| *place == from);
-                    assert!(starts, "no batch begins at {from}");
-                }
-            }
+            check_search_for_an_msn(&index, &batches);
         }
     }
 
@@ -243,17 +261,37 @@ mod tests {
     fn search_for_a_time_passes_over_older_records_only() {
         let batches = batches();
         for index in both(&batches) {
-            for timestamp in 490..560 {
-                let from = index.msn_for(timestamp);
-                let passed = batches.iter().filter(|(batch, _)| batch.base_msn() < from);
-                for (batch, _) in passed {
-                    let newest = batch.max_timestamp().as_millis();
-                    assert!(newest < timestamp, "{timestamp} from {from} on passes {newest}");
+            check_search_for_a_time(&index, &batches);
+        }
+    }
+
+    #[test]
+    fn index_put_together_of_two_finds_what_one_does_and_is_read_back() {
+        let batches = batches();
+        for cut in 0..=batches.len() {
+            let (front, back) = batches.split_at(cut);
+            let covered_from = back.first().map_or(u64::MAX, |(_, place)| *place);
+            let mut later = Index::new(Msn::new(BASE), covered_from);
+            back.iter().for_each(|(batch, offset)| later.push(batch, *offset, INTERVAL_BYTES));
+            let mut middle = Index::new(Msn::new(BASE), 1);
+            front.iter().for_each(|(batch, offset)| middle.push(batch, *offset, INTERVAL_BYTES));
+            assert_eq!((later.is_complete(), middle.is_complete()), (cut == 0, false));
+            assert!(!middle.followed_by(later.clone()).is_complete(), "its front is not there");
+            let followed = index(front).followed_by(later.clone());
+            // The earlier one may know of the part that is covered, too.
+            for earlier in both(front).into_iter().chain(both(&batches)) {
+                let mut whole = later.clone();
+                whole.complete_with(earlier);
+                for whole in [whole, followed.clone()] {
+                    assert!(whole.is_complete());
+                    check_search_for_an_msn(&whole, &batches);
+                    check_search_for_a_time(&whole, &batches);
+                    let (offsets, times) = whole.encode();
+                    let sums = IndexSums::of(&offsets, &times);
+                    let read = Index::decode(Msn::new(BASE), (&offsets, &times), sums).unwrap();
+                    assert_eq!(read.encoded_len(), (offsets.len() + times.len()) as u64);
                 }
             }
-            let last = batches.last().unwrap().0.next_msn().get() - 1;
-            let near_the_end = index.msn_for(i64::MAX).get();
-            assert!(near_the_end > last - 12, "beyond all times it begins at {near_the_end}");
         }
     }
 
@@ -306,5 +344,9 @@ mod tests {
         let sums = IndexSums::of(&offsets, &times);
         let other = Index::decode(Msn::new(BASE), (&times, &offsets), sums);
         assert!(other.is_none(), "other bytes than those of the checksums");
+        let mut late = times.clone();
+        *late.last_mut().unwrap() += 1;
+        let other = Index::decode(Msn::new(BASE), (&offsets, &late), sums);
+        assert!(other.is_none(), "in order, but other bytes than those of the checksum");
     }
 }
