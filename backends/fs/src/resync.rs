@@ -276,3 +276,6 @@ impl Scanner<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,8 +154,9 @@ fn headers_left_are_counted() {
 
 /// The header as Kafka reads it: base timestamp, producer id and epoch, base sequence.
 #[test]
-fn header_says_the_first_timestamp_and_no_producer() {
+fn header_says_the_first_timestamp_no_epoch_and_no_producer() {
     let bytes = sample().to_bytes();
+    assert_eq!(bytes[12..16], [0xFF; 4], "no epoch");
     assert_eq!(bytes[27..35], 1_000_i64.to_be_bytes(), "base timestamp");
     assert_eq!(bytes[35..43], 2_000_i64.to_be_bytes(), "max timestamp");
     assert_eq!(bytes[43..57], [0xFF; 14], "no producer");
@@ -205,4 +206,8 @@ fn bound_has_room_for_headers_without_name_or_value() {
         let added = builder.encoded_len() - before;
         assert!(added <= BatchBuilder::record_bytes_bound(&message), "{added} bytes");
     }
+    // Five bytes each for the lengths of name and value.
+    let bound = BatchBuilder::record_bytes_bound(&Message::new(""));
+    let with = Message::new("").with_header("name", "value");
+    assert_eq!(BatchBuilder::record_bytes_bound(&with), bound + 5 + 4 + 5 + 5);
 }

@@ -60,4 +60,16 @@ mod tests {
         }
         assert!(read_all(&[][..], 0, 0).is_ok_and(|bytes| bytes.is_empty()));
     }
+    #[test]
+    fn interrupted_read_goes_on_and_a_failed_one_is_damage() {
+        struct Reads<'a>(Option<io::ErrorKind>, &'a [u8]);
+        impl Read for Reads<'_> {
+            fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+                self.0.take().map_or_else(|| self.1.read(room), |kind| Err(kind.into()))
+            }
+        }
+        let read = |kind| read_all(Reads(Some(kind), &[7; 10]), 0, 10);
+        assert!(read(io::ErrorKind::Interrupted).is_ok_and(|bytes| bytes == [7; 10]));
+        assert!(matches!(read(io::ErrorKind::InvalidData), Err(Failure::Damaged(_))));
+    }
 }

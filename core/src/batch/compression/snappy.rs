@@ -75,3 +75,20 @@ fn decompress_block(
 fn damaged(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
     Failure::Damaged(cause.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_room_than_the_limit_is_made_for_many_blocks() {
+        for size in [BLOCK_BYTES * 2, 100_000, 200_000] {
+            let records = vec![7; size];
+            let mut out = BytesMut::new();
+            compress(&records, &mut out).unwrap();
+            let read = decompress(&out, size).unwrap_or_default();
+            assert!(read == records && read.capacity() <= size, "{size}: {}", read.capacity());
+            assert!(matches!(decompress(&out, size - 1), Err(Failure::TooLarge)));
+        }
+    }
+}
