@@ -301,17 +301,6 @@ fn recycled_buffer_builds_the_same_batch() {
 }
 
 #[test]
-fn batch_is_built_in_the_buffer_given_when_it_has_the_room() {
-    let message = Message::new(vec![7; 1000]).with_key("key").with_header("name", "value");
-    let bytes = build(std::slice::from_ref(&message), BatchOptions::default()).encoded_len();
-    let buffer = BytesMut::with_capacity(bytes);
-    let place = buffer.as_ptr();
-    let mut builder = BatchBuilder::with_buffer(buffer, BatchOptions::default());
-    builder.push(&message, NOW).unwrap();
-    assert_eq!(builder.build().unwrap().to_bytes().as_ptr(), place);
-}
-
-#[test]
 fn batch_names_a_codec_only_if_that_makes_it_smaller() {
     for codec in built_in() {
         let mut named = [false, false];

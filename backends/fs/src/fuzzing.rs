@@ -13,6 +13,7 @@ use crate::documents::Documents;
 use crate::factory;
 use crate::index::{Index, IndexSums};
 use crate::io::SimFs;
+use crate::segment::Extent;
 
 /// Reads a checkpoint; what is read is written and read again as the same.
 pub fn checkpoint(bytes: &[u8]) {
@@ -39,7 +40,8 @@ pub fn index(base: u64, (offsets, times): (&[u8], &[u8]), (msn, time): (u64, i64
     assert!(index.msn_for(time) <= index.msn_for(i64::MAX), "a later time does too");
     assert!(base <= index.msn_for(time));
     // An index of the end, completed by one of the beginning, is in order as well.
-    let mut later = Index::new(base, place);
+    let extent = Extent { end: place, next_msn: msn.max(base), max_timestamp: time };
+    let mut later = Index::behind(base, extent);
     later.complete_with(index);
     let (offsets, times) = later.encode();
     let sums = IndexSums::of(&offsets, &times);

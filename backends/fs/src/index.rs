@@ -6,6 +6,8 @@
 
 use msglog_core::{Msn, RecordBatch};
 
+use crate::segment::Extent;
+
 /// The checksums of the two files as the checkpoint keeps them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct IndexSums {
@@ -31,6 +33,8 @@ pub(crate) struct Index {
     base: Msn,
     /// Bytes before this offset are not covered yet.
     covered_from: u64,
+    /// The MSN of the first batch covered.
+    covered_msn: Msn,
     offsets: Vec<OffsetEntry>,
     times: Vec<TimeEntry>,
     /// The newest timestamp so far.
@@ -40,9 +44,20 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An index that will cover what is pushed from `covered_from` on.
-    pub(crate) fn new(base: Msn, covered_from: u64) -> Self {
-        Self { base, covered_from, ..Self::default() }
+    /// An index of a segment from its beginning on.
+    pub(crate) fn new(base: Msn) -> Self {
+        Self { base, covered_msn: base, ..Self::default() }
+    }
+
+    /// An index of what comes behind `extent`.
+    pub(crate) fn behind(base: Msn, extent: Extent) -> Self {
+        let (covered_from, covered_msn) = (extent.end, extent.next_msn);
+        let last = covered_msn.get().saturating_sub(1).saturating_sub(base.get());
+        // An entry says that all before it is no newer: also what the extent holds.
+        let newest = u32::try_from(last).ok().filter(|_| covered_from > 0);
+        let timestamp = extent.max_timestamp;
+        let newest = newest.map(|relative| TimeEntry { timestamp, relative });
+        Self { base, covered_from, covered_msn, newest, ..Self::default() }
     }
 
     /// Whether nothing of the segment is left out.
@@ -70,7 +85,9 @@ impl Index {
 
     fn push_time(&mut self) {
         let Some(newest) = self.newest else { return };
-        if self.times.last().is_none_or(|last| last.timestamp < newest.timestamp) {
+        let rises =
+            |last: &TimeEntry| last.timestamp < newest.timestamp && last.relative < newest.relative;
+        if self.times.last().is_none_or(rises) {
             self.times.push(newest);
         }
     }
@@ -130,8 +147,7 @@ impl Index {
         let rising = offsets.is_sorted_by(|a, b| a.relative < b.relative && a.offset < b.offset)
             && times.is_sorted_by(|a, b| a.timestamp < b.timestamp && a.relative < b.relative);
         let newest = times.last().copied();
-        let index = Self { base, covered_from: 0, offsets, times, newest, gap_bytes: 0 };
-        rising.then_some(index)
+        rising.then_some(Self { offsets, times, newest, ..Self::new(base) })
     }
 
     /// Puts what `earlier` knows of the part that this index does not cover in front.
@@ -140,10 +156,9 @@ impl Index {
         let mut offsets = earlier.offsets;
         offsets.retain(|entry| u64::from(entry.offset) < covered);
         offsets.append(&mut self.offsets);
+        let covered_relative = self.covered_msn.distance_from(self.base);
         let mut times = earlier.times;
-        if let Some(first) = self.times.first().or(self.newest.as_ref()) {
-            times.retain(|entry| entry.relative < first.relative);
-        }
+        times.retain(|entry| u64::from(entry.relative) < covered_relative);
         let newest_before = times.last().map(|entry| entry.timestamp);
         self.times.retain(|entry| newest_before.is_none_or(|before| before < entry.timestamp));
         times.append(&mut self.times);
@@ -151,14 +166,15 @@ impl Index {
             .into_iter()
             .flatten()
             .max_by_key(|entry| (entry.timestamp, std::cmp::Reverse(entry.relative)));
-        (self.offsets, self.times, self.covered_from) = (offsets, times, 0);
+        (self.offsets, self.times) = (offsets, times);
+        (self.covered_from, self.covered_msn) = (0, self.base);
     }
 
     /// This index, and behind it one that covers what follows.
     pub(crate) fn followed_by(self, mut later: Self) -> Self {
-        let covered_from = self.covered_from;
+        let covered = (self.covered_from, self.covered_msn);
         later.complete_with(self);
-        later.covered_from = covered_from;
+        (later.covered_from, later.covered_msn) = covered;
         later
     }
 
@@ -177,176 +193,4 @@ impl IndexSums {
 }
 
 #[cfg(test)]
-mod tests {
-    use msglog_core::batch::{BatchBuilder, BatchOptions};
-    use msglog_core::{Message, Timestamp};
-
-    use super::*;
-
-    const BASE: u64 = 1_000;
-    const INTERVAL_BYTES: u64 = 200;
-
-    /// Batches of one to three records with times that go up and down, and where each begins.
-    fn batches() -> Vec<(RecordBatch, u64)> {
-        let (mut next, mut offset) = (BASE, 0);
-        let batches = (0..40_u64).map(|number| {
-            let mut builder = BatchBuilder::new(BatchOptions::default());
-            let at = Timestamp::from_millis(500 + i64::try_from(number * 7 % 11 + number).unwrap());
-            for _ in 0..=number % 3 {
-                builder.push(&Message::new("x".repeat(30)), at).unwrap();
-            }
-            let mut batch = builder.build().unwrap();
-            batch.stamp(Msn::new(next), 0);
-            let place = offset;
-            next += number % 3 + 1;
-            offset += batch.encoded_len() as u64;
-            (batch, place)
-        });
-        batches.collect()
-    }
-
-    fn index(batches: &[(RecordBatch, u64)]) -> Index {
-        let mut index = Index::new(Msn::new(BASE), 0);
-        batches.iter().for_each(|(batch, offset)| index.push(batch, *offset, INTERVAL_BYTES));
-        index
-    }
-
-    /// The files read back, and the index as it was kept in memory.
-    fn both(batches: &[(RecordBatch, u64)]) -> [Index; 2] {
-        let kept = index(batches);
-        let (offsets, times) = kept.encode();
-        let sums = IndexSums::of(&offsets, &times);
-        [Index::decode(Msn::new(BASE), (&offsets, &times), sums).unwrap(), kept]
-    }
-
-    fn check_search_for_an_msn(index: &Index, batches: &[(RecordBatch, u64)]) {
-        let longest = batches.iter().map(|(batch, _)| batch.encoded_len() as u64).max().unwrap();
-        for (batch, place) in batches {
-            for msn in batch.base_msn().get()..batch.next_msn().get() {
-                let from = index.offset_for(Msn::new(msn));
-                assert!(from <= *place, "MSN {msn} at {place} is looked for from {from} on");
-                let too_far = from + 2 * INTERVAL_BYTES + 2 * longest;
-                assert!(*place <= too_far, "MSN {msn} at {place} is looked for from {from} on");
-                let starts = batches.iter().any(|(_, place)| *place == from);
-                assert!(starts, "no batch begins at {from}");
-            }
-        }
-    }
-
-    fn check_search_for_a_time(index: &Index, batches: &[(RecordBatch, u64)]) {
-        for timestamp in 490..560 {
-            let from = index.msn_for(timestamp);
-            let passed = batches.iter().filter(|(batch, _)| batch.base_msn() < from);
-            for (batch, _) in passed {
-                let newest = batch.max_timestamp().as_millis();
-                assert!(newest < timestamp, "{timestamp} from {from} on passes {newest}");
-            }
-        }
-        let last = batches.last().unwrap().0.next_msn().get() - 1;
-        let near_the_end = index.msn_for(i64::MAX).get();
-        assert!(near_the_end > last - 12, "beyond all times it begins at {near_the_end}");
-    }
-
-    #[test]
-    fn search_for_an_msn_begins_at_or_before_its_batch_and_not_far_before() {
-        let batches = batches();
-        for index in both(&batches) {
-            let apart = |a: &OffsetEntry, b: &OffsetEntry| u64::from(b.offset - a.offset);
-            assert!(index.offsets.is_sorted_by(|a, b| apart(a, b) > INTERVAL_BYTES), "{index:?}");
-            check_search_for_an_msn(&index, &batches);
-        }
-    }
-
-    #[test]
-    fn search_for_a_time_passes_over_older_records_only() {
-        let batches = batches();
-        for index in both(&batches) {
-            check_search_for_a_time(&index, &batches);
-        }
-    }
-
-    #[test]
-    fn index_put_together_of_two_finds_what_one_does_and_is_read_back() {
-        let batches = batches();
-        for cut in 0..=batches.len() {
-            let (front, back) = batches.split_at(cut);
-            let covered_from = back.first().map_or(u64::MAX, |(_, place)| *place);
-            let mut later = Index::new(Msn::new(BASE), covered_from);
-            back.iter().for_each(|(batch, offset)| later.push(batch, *offset, INTERVAL_BYTES));
-            let mut middle = Index::new(Msn::new(BASE), 1);
-            front.iter().for_each(|(batch, offset)| middle.push(batch, *offset, INTERVAL_BYTES));
-            assert_eq!((later.is_complete(), middle.is_complete()), (cut == 0, false));
-            assert!(!middle.followed_by(later.clone()).is_complete(), "its front is not there");
-            let followed = index(front).followed_by(later.clone());
-            // The earlier one may know of the part that is covered, too.
-            for earlier in both(front).into_iter().chain(both(&batches)) {
-                let mut whole = later.clone();
-                whole.complete_with(earlier);
-                for whole in [whole, followed.clone()] {
-                    assert!(whole.is_complete());
-                    check_search_for_an_msn(&whole, &batches);
-                    check_search_for_a_time(&whole, &batches);
-                    let (offsets, times) = whole.encode();
-                    let sums = IndexSums::of(&offsets, &times);
-                    let read = Index::decode(Msn::new(BASE), (&offsets, &times), sums).unwrap();
-                    assert_eq!(read.encoded_len(), (offsets.len() + times.len()) as u64);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn entries_lie_more_than_the_interval_apart_and_the_first_of_equal_times_is_named() {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        builder.push(&Message::new("x"), Timestamp::from_millis(500)).unwrap();
-        let mut batch = builder.build().unwrap();
-        let bytes = batch.encoded_len() as u64;
-        let mut index = Index::new(Msn::new(BASE), 0);
-        for number in 0..5 {
-            batch.stamp(Msn::new(BASE + number), 0);
-            index.push(&batch, number * bytes, bytes);
-        }
-        let places: Vec<_> = index.offsets.iter().map(|entry| u64::from(entry.offset)).collect();
-        assert_eq!(places, [2 * bytes, 4 * bytes]);
-        let first = [500_i64.to_be_bytes().as_slice(), &[0; 4]].concat();
-        assert_eq!(index.encode().1, first, "as Kafka has it");
-    }
-
-    #[test]
-    fn files_that_do_not_rise_or_fit_are_not_used_whatever_their_checksums_say() {
-        let (offsets, times) = index(&batches()).encode();
-        let decode = |offsets: &[u8], times: &[u8]| {
-            Index::decode(Msn::new(BASE), (offsets, times), IndexSums::of(offsets, times))
-        };
-        assert!(decode(&offsets, &times).is_some() && decode(&[], &[]).is_some());
-        let swapped = |bytes: &[u8], entry: usize, field: std::ops::Range<usize>| {
-            let mut bytes = bytes.to_vec();
-            for at in field {
-                bytes.swap(at, entry + at);
-            }
-            bytes
-        };
-        assert!(decode(&swapped(&offsets, 8, 0..4), &times).is_none(), "relative MSNs fall");
-        assert!(decode(&swapped(&offsets, 8, 4..8), &times).is_none(), "offsets fall");
-        assert!(decode(&offsets, &swapped(&times, 12, 0..8)).is_none(), "timestamps fall");
-        assert!(decode(&offsets, &swapped(&times, 12, 8..12)).is_none(), "relative MSNs fall");
-        assert!(decode(&[&offsets[..8], &offsets[..8]].concat(), &times).is_none(), "one twice");
-        let same = |bytes: &[u8], entry: usize, field: std::ops::Range<usize>| {
-            let mut bytes = bytes.to_vec();
-            bytes.copy_within(field.clone(), entry + field.start);
-            bytes
-        };
-        assert!(decode(&same(&offsets, 8, 0..4), &times).is_none(), "one relative MSN twice");
-        assert!(decode(&same(&offsets, 8, 4..8), &times).is_none(), "one offset twice");
-        assert!(decode(&offsets, &same(&times, 12, 0..8)).is_none(), "one timestamp twice");
-        assert!(decode(&offsets, &same(&times, 12, 8..12)).is_none(), "one relative MSN twice");
-        assert!(decode(&offsets[1..], &times).is_none() && decode(&offsets, &times[1..]).is_none());
-        let sums = IndexSums::of(&offsets, &times);
-        let other = Index::decode(Msn::new(BASE), (&times, &offsets), sums);
-        assert!(other.is_none(), "other bytes than those of the checksums");
-        let mut late = times.clone();
-        *late.last_mut().unwrap() += 1;
-        let other = Index::decode(Msn::new(BASE), (&offsets, &late), sums);
-        assert!(other.is_none(), "in order, but other bytes than those of the checksum");
-    }
-}
+mod tests;

@@ -194,7 +194,7 @@ impl Opening<'_> {
     pub(crate) fn assemble(&self, plan: Plan, survey: Survey, judged: &Judgement) -> Opened {
         let mut segments = Vec::new();
         for entry in &plan.known {
-            let index = Index::new(entry.base, entry.extent.end);
+            let index = Index::behind(entry.base, entry.extent);
             let segment = Segment::at(self.path_of(entry.base), entry.base, entry.extent, index);
             segment.set_sums(entry.sums);
             segment.seal();
@@ -238,8 +238,7 @@ impl Opening<'_> {
         if last.is_some_and(|last| !roll || last.base == base) {
             return Ok(());
         }
-        let segment =
-            Arc::new(Segment::new(self.dir, base, Extent::empty(base), Index::new(base, 0)));
+        let segment = Arc::new(Segment::new(self.dir, base, Extent::empty(base), Index::new(base)));
         let file = self.fs.open(&segment.path, OpenMode::CreateNew)?;
         self.files.keep(&segment, &file);
         opened.segments.push(segment);

@@ -298,7 +298,7 @@ impl<'a> Output<'a> {
     fn begin(&mut self, base: Msn) -> io::Result<()> {
         self.flush()?;
         let log = &self.writer.log;
-        let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base, 0));
+        let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base));
         let cleaned = cleaned_path(&segment.path);
         remove_if_there(self.writer.fs(), &cleaned)?;
         let file = self.writer.fs().open(&cleaned, OpenMode::CreateNew)?;

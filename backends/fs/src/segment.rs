@@ -210,7 +210,7 @@ impl Segment {
         let file = files.file(this)?;
         let mut scanner =
             Scanner::new(file.as_ref(), self.extent().end, files.options.batch_bytes_max());
-        let mut index = Index::new(self.base, 0);
+        let mut index = Index::new(self.base);
         let (mut at, mut expected) = (0, self.base);
         while at < scanner.end() {
             let found = match scanner.at(at)? {
@@ -229,7 +229,7 @@ impl Segment {
     fn close(&self) {
         *lock(&self.file) = None;
         if self.sealed.load(Ordering::Acquire) {
-            *lock(&self.index) = Index::new(self.base, u64::MAX);
+            *lock(&self.index) = Index::behind(self.base, self.extent());
         }
     }
 }

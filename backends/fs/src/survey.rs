@@ -100,7 +100,7 @@ impl Surveyor<'_> {
             let offset = if first { start.place.offset } else { 0 };
             if base < survey.next_msn && !first {
                 survey.strays.push(segment);
-                let (extent, index) = (Extent::empty(base), Index::new(base, 0));
+                let (extent, index) = (Extent::empty(base), Index::new(base));
                 survey.segments.push(Surveyed { base, extent, index });
                 continue;
             }
@@ -108,7 +108,7 @@ impl Surveyor<'_> {
                 survey.open = Some((if first { start.place } else { end }, survey.next_msn));
             }
             let extent = if first { start.extent } else { Extent::empty(base) };
-            let index = Index::new(base, offset);
+            let index = Index::behind(base, extent);
             let surveyed = Surveyed { base, extent, index };
             let surveyed = self.segment(&mut survey, Place { segment, offset }, surveyed)?;
             end = Place { segment, offset: surveyed.extent.end };

@@ -85,7 +85,7 @@ pub(crate) fn fresh_segment(
     base: Msn,
 ) -> io::Result<(Arc<Segment>, Arc<dyn File>, u64)> {
     let fs = log.files.fs.as_ref();
-    let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base, 0));
+    let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base));
     let opened = match prepared {
         Some(prepared) => {
             let renamed = fs.rename(&log.dir.join(PREPARED), &segment.path);

@@ -365,4 +365,16 @@ mod tests {
             assert_eq!(check_bytes(so_far, left + 1).unwrap_err().kind(), ErrorKind::TooLarge);
         }
     }
+    #[test]
+    fn buffer_with_room_for_a_message_does_not_grow() {
+        let message = Message::new(vec![7; 1000]).with_key("key").with_header("name", "value");
+        let now = Timestamp::from_millis(1);
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&message, now).unwrap();
+        let buffer = BytesMut::with_capacity(builder.encoded_len());
+        let room = buffer.capacity();
+        let mut builder = BatchBuilder::with_buffer(buffer, BatchOptions::default());
+        builder.push(&message, now).unwrap();
+        assert_eq!((builder.encoded_len(), builder.buffer.capacity()), (room, room));
+    }
 }
