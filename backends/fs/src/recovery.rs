@@ -109,7 +109,8 @@ fn facts(gap: &Gap, survey: &Survey, floor: Msn, strict: bool) -> Facts {
     Facts {
         nothing_missing: gap.resumes.is_some_and(|(_, msn)| msn == gap.expected),
         below_checkpoint: gap.expected < floor,
-        proof_behind: survey.proof.is_some_and(|proof| proof > gap.at),
+        // A batch may lie at the very place at which others were looked for.
+        proof_behind: survey.proof.is_some_and(|proof| proof >= gap.at),
         strict,
     }
 }
@@ -139,7 +140,7 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
             tracing::error!(%partition, start, end, "acknowledged records are lost to damage");
         }
         report.holes.clone_from(&judged.holes);
-        let (clean, changed) = (plan.clean, report != RecoveryReport::default() || judged.roll);
+        let (clean, changed) = (plan.clean, report != RecoveryReport::default());
         let mut opened = opening.assemble(plan, survey, &judged);
         opening.add_active(&mut opened, judged.roll).map_err(failed)?;
         settle(opening, &opened, clean, changed).map_err(failed)?;
@@ -233,5 +234,36 @@ mod tests {
             let facts = Facts { nothing_missing, below_checkpoint, proof_behind, strict };
             assert_eq!(verdict(facts), expected, "{facts:?}");
         }
+    }
+    /// A survey that looked for MSN 5 at the beginning and found MSN 9 there, or nothing.
+    fn gap(found: bool, proof: Option<Place>) -> Survey {
+        let at = Place { segment: 0, offset: 0 };
+        let (expected, next) = (Msn::new(5), Msn::new(9));
+        let mut survey = Survey::default();
+        (survey.next_msn, survey.proof) = (expected, proof);
+        survey.gaps.push(Gap { at, expected, resumes: found.then_some((at, next)) });
+        if found {
+            survey.next_msn = next.plus(1);
+        }
+        survey
+    }
+
+    #[test]
+    fn checkpoint_proves_what_lies_below_it_and_nothing_at_it() {
+        let judged = |floor| judge(&gap(false, None), Msn::new(floor), true);
+        assert_eq!((judged(5).cut.is_some(), judged(5).refuse), (true, false));
+        assert_eq!((judged(6).cut.is_some(), judged(6).refuse), (false, true));
+        assert_eq!(judged(6).holes, [Msn::new(5)..Msn::new(6)]);
+    }
+
+    #[test]
+    fn batch_at_the_very_place_of_a_gap_proves_that_it_is_a_hole() {
+        let at = |offset| Some(Place { segment: 0, offset });
+        for proof in [at(0), at(100)] {
+            let judged = judge(&gap(true, proof), Msn::ZERO, false);
+            assert_eq!((judged.cut, judged.next_msn), (None, Msn::new(10)));
+            assert_eq!(judged.holes, [Msn::new(5)..Msn::new(9)]);
+        }
+        assert!(judge(&gap(true, None), Msn::ZERO, false).cut.is_some(), "no proof");
     }
 }

@@ -8,13 +8,14 @@
 mod common;
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use common::damaged::*;
 use common::*;
 use msglog_core::store::{MessageStore, OpenOptions};
 use msglog_core::{ErrorKind, Msn};
-use msglog_fs::io::SimFs;
+use msglog_fs::io::{CountedFs, FileSystem, IoCounts, SimFs};
 use msglog_fs::{FsStore, RecoveryReport};
 
 async fn refused(image: &Image) -> bool {
@@ -229,5 +230,44 @@ async fn segment_within_another_one_is_put_aside() {
         }
         assert_eq!(Image::of(&opened.fs).segments(), paths);
         opened.check_goes_on(all, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn log_that_was_closed_is_opened_without_reading_or_syncing_it() {
+    let image = closed_log(30).await;
+    let fs = Arc::new(CountedFs::new(Arc::new(image.restore())));
+    let disk: Arc<dyn FileSystem> = fs.clone();
+    let store = FsStore::open_on(disk, "/store", small(SEGMENT_BYTES)).await.unwrap();
+    let before = fs.counts();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let after = fs.counts();
+    let checkpoint = image.0[Path::new("/store/orders-0/checkpoint")].len() as u64;
+    assert_eq!(after.bytes_read - before.bytes_read, checkpoint, "no batch is read");
+    let syncs = |counts: IoCounts| (counts.sync_data, counts.sync_all, counts.sync_dir);
+    assert_eq!((syncs(after), after.writes), (syncs(before), before.writes));
+    assert_eq!(msns(&partition).await, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn segment_that_a_trim_has_left_goes_however_the_log_is_opened() {
+    let fs = SimFs::new();
+    let (store, partition) = open_sim(&fs, small(SEGMENT_BYTES)).await.unwrap();
+    append_synced(&partition, 30).await;
+    let before = Image::of(&fs);
+    partition.trim(Msn::new(15)).await.unwrap();
+    let first = partition.bounds().first_msn.get();
+    store.close().await.unwrap();
+    let mut image = Image::of(&fs);
+    let kept = image.segments();
+    let left = before.segments()[0].clone();
+    assert!(!kept.contains(&left));
+    image.0.insert(left.clone(), before.0[&left].clone());
+    for full_scan in [false, true] {
+        let mut options = small(SEGMENT_BYTES);
+        options.full_scan = full_scan;
+        let opened = Opened::with(&image, options).await;
+        opened.check(first..30, &[]).await;
+        assert_eq!(Image::of(&opened.fs).segments(), kept, "all is read: {full_scan}");
     }
 }
