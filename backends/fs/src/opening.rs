@@ -64,8 +64,6 @@ pub(crate) struct Opened {
     /// Segments with batches that nothing proves to be synced.
     pub(crate) unproven: Vec<Arc<Segment>>,
     pub(crate) leftovers: Vec<Msn>,
-    /// Whether a segment was created.
-    pub(crate) created: bool,
 }
 
 impl Opened {
@@ -227,7 +225,6 @@ impl Opening<'_> {
             holes,
             unproven,
             leftovers: plan.leftovers,
-            created: false,
         }
     }
 
@@ -242,7 +239,6 @@ impl Opening<'_> {
         let file = self.fs.open(&segment.path, OpenMode::CreateNew)?;
         self.files.keep(&segment, &file);
         opened.segments.push(segment);
-        opened.created = true;
         Ok(())
     }
 

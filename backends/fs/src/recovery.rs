@@ -202,7 +202,7 @@ fn settle(opening: &Opening<'_>, opened: &Opened, clean: bool, changed: bool) ->
         // It may have been cut, and that not synced.
         opening.files.file(last)?.sync_all()?;
     }
-    if !clean || changed || !opened.unproven.is_empty() || opened.created {
+    if !clean || changed || !opened.unproven.is_empty() {
         opening.fs.sync_dir(opening.dir)?;
     }
     if changed {

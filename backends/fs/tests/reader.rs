@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
-use msglog_core::Msn;
+use msglog_core::batch::{BatchBuilder, BatchOptions};
 use msglog_core::store::{MessageStore, OpenOptions, PartitionStore, ReadLimit};
+use msglog_core::{Message, Msn, RecordBatch, Timestamp};
 use msglog_fs::io::SimFs;
 use msglog_fs::{FsOptions, FsStore};
 
@@ -290,4 +291,29 @@ async fn reader_reports_a_lost_first_segment_as_a_hole_and_not_as_trimmed() {
     followed.refresh().await.unwrap();
     assert_eq!((followed.holes(), partition.holes()), (lost.clone(), lost));
     store.close().await.unwrap();
+}
+
+/// A batch of one record with this time.
+fn at_time(msn: u64, millis: i64) -> RecordBatch {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.push(&Message::new("x"), Timestamp::from_millis(millis)).unwrap();
+    let mut batch = builder.build().unwrap();
+    batch.stamp(Msn::new(msn), -1);
+    batch
+}
+
+#[tokio::test]
+async fn search_by_time_finds_the_first_record_also_where_times_fall_while_a_reader_follows() {
+    let root = tempfile::tempdir().unwrap();
+    let (_store, writer) = open(root.path(), small(1 << 20)).await;
+    writer.append(vec![at_time(0, 900)]).await.unwrap();
+    let (_reading, reader) = follow(root.path(), small(1 << 20)).await;
+    assert_eq!(reader.refresh().await.unwrap().next_msn, Msn::new(1));
+    for msn in 1..20 {
+        writer.append(vec![at_time(msn, 500)]).await.unwrap();
+    }
+    reader.refresh().await.unwrap();
+    for partition in [&writer, &reader] {
+        assert_eq!(partition.find(Timestamp::from_millis(600)).await.unwrap(), Msn::ZERO);
+    }
 }
