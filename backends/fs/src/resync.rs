@@ -20,7 +20,7 @@ const LENGTH_START: u64 = 12;
 const LENGTH_FIELD: Range<usize> = 8..12;
 /// How many MSNs damage can cost at most; a candidate further ahead is chance.
 const LOST_MSNS_MAX: u64 = 1 << 40;
-/// A batch ends in at most so many zeros that are its own: the end of a record has few.
+/// A batch ends in fewer zeros than this that are its own: the end of a record has few.
 const ZEROS_OF_BATCH_MAX: u64 = 16;
 
 /// The fields of what may be a damaged header.

@@ -13,12 +13,16 @@ const BYTES_MAX: u64 = 2000;
 /// No header, not even a damaged one, and nothing in it can begin a batch.
 const BAD: [u8; 100] = [0xA5; 100];
 
-/// A batch of one record, or of none.
 fn batch(msn: u64, payload: Option<usize>) -> Vec<u8> {
+    batch_of(msn, payload.map(|size| vec![7; size]))
+}
+
+/// A batch of one record, or of none.
+fn batch_of(msn: u64, payload: Option<Vec<u8>>) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     match payload {
-        Some(size) => {
-            builder.push(&Message::new(vec![7; size]), Timestamp::from_millis(1)).unwrap();
+        Some(payload) => {
+            builder.push(&Message::new(payload), Timestamp::from_millis(1)).unwrap();
         }
         None => builder.cover(0).unwrap(),
     }
@@ -151,5 +155,49 @@ fn batch_is_found_wherever_the_bytes_read_at_a_time_end() {
     for place in (edge - 90..edge + 30).step_by(6) {
         let bad = vec![0xA5; place];
         assert_eq!(found(&[&bad, &batches(5..6)], 4, 1000, BYTES_MAX), Some((place, 5)));
+    }
+}
+
+/// A batch in place of MSN 4 whose length field says that it is shorter.
+fn with_damaged_length(mut batch: Vec<u8>) -> Vec<u8> {
+    batch[LENGTH_FIELD].copy_from_slice(&50_u32.to_be_bytes());
+    batch
+}
+
+#[test]
+fn batch_of_a_damaged_length_is_whole_up_to_the_next_one() {
+    let damaged = with_damaged_length(batch(4, Some(1000)));
+    let (place, bytes_max) = (damaged.len(), damaged.len() as u64);
+    let parts = [&damaged[..], &batches(5..6), &BAD];
+    assert_eq!(found(&parts, 4, 1000, bytes_max), Some((place, 5)));
+    assert_eq!(found(&parts, 4, 1000, bytes_max - 1), None, "none of this store is as long");
+}
+
+#[test]
+fn nothing_within_the_last_batch_is_taken_whatever_its_length_says() {
+    let zeros_max = usize::try_from(ZEROS_OF_BATCH_MAX).unwrap();
+    // The record and the one within end in one zero each.
+    for zeros in 0..zeros_max - 2 {
+        let payload = [batches(5..6), vec![0; zeros]].concat();
+        let last = with_damaged_length(batch_of(4, Some(payload)));
+        for runway in [0, 1, 2, 100] {
+            let found = found(&[&last, &vec![0; runway]], 4, 1000, BYTES_MAX);
+            assert_eq!(found, None, "{zeros} zeros, a runway of {runway}");
+        }
+    }
+}
+
+#[test]
+fn nothing_within_a_last_batch_that_is_too_long_is_taken() {
+    for zeros in [0, 3, usize::try_from(ZEROS_OF_BATCH_MAX).unwrap() - 3] {
+        let payload = [vec![7; 100], batches(5..6), vec![0; zeros]].concat();
+        let last = batch_of(4, Some(payload));
+        let bytes_max = last.len() as u64 - 1;
+        for runway in [0, 1, 2, 100] {
+            let found = found(&[&last, &vec![0; runway]], 4, 1000, bytes_max);
+            assert_eq!(found, None, "{zeros} zeros, a runway of {runway}");
+        }
+        let found = found(&[&last, &batches(5..6)], 4, 1000, bytes_max);
+        assert_eq!(found, Some((last.len(), 5)), "one behind it is");
     }
 }
