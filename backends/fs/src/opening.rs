@@ -301,3 +301,44 @@ impl Plan {
         Self { bases, known, start, floor, first_msn, holes, leftovers, clean }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::IndexSums;
+    use crate::io::SimFs;
+
+    #[test]
+    fn pending_swap_names_the_segments_that_there_will_be() {
+        let (fs, dir) = (Arc::new(SimFs::new()), Path::new("/orders-0"));
+        fs.create_dir(dir).unwrap();
+        for base in [0, 10, 20, 30, 40] {
+            fs.open(&dir.join(segment_name(Msn::new(base))), OpenMode::CreateNew).unwrap();
+        }
+        let options = FsOptions::default();
+        let files = Arc::new(OpenFiles::new(fs.clone(), options));
+        let opening = Opening {
+            fs: fs.as_ref(),
+            dir,
+            options: &options,
+            files: &files,
+            epoch: 1,
+            trusts_zeros: false,
+        };
+        let entry = |base| {
+            let base = Msn::new(base);
+            SegmentEntry { base, extent: Extent::empty(base), sums: IndexSums::default() }
+        };
+        // Trimmed to 10; of 10 and 20 one was made, 30 is being written, 40 came after.
+        let swap = Checkpoint {
+            clean: false,
+            writer_epoch: 1,
+            first_msn: Msn::new(10),
+            segments: vec![entry(10), entry(30)],
+            holes: Vec::new(),
+        };
+        let bases = |swap| opening.bases(swap).unwrap().into_iter().map(Msn::get);
+        assert_eq!(bases(Some(&swap)).collect::<Vec<_>>(), [0, 10, 30, 40]);
+        assert_eq!(bases(None).collect::<Vec<_>>(), [0, 10, 20, 30, 40]);
+    }
+}

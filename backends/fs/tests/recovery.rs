@@ -250,6 +250,19 @@ async fn log_that_was_closed_is_opened_without_reading_or_syncing_it() {
 }
 
 #[tokio::test]
+async fn log_without_a_checkpoint_is_read_in_large_steps() {
+    let image = log_of(&[true; 30], 64 << 10).await.without(&["checkpoint"]);
+    let fs = Arc::new(CountedFs::new(Arc::new(image.restore())));
+    let disk: Arc<dyn FileSystem> = fs.clone();
+    let store = FsStore::open_on(disk, "/store", small(64 << 10)).await.unwrap();
+    let before = fs.counts();
+    let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    let reads = fs.counts().reads - before.reads;
+    assert!(reads < 10, "{reads} reads for 30 batches");
+    assert_eq!(msns(&partition).await, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn segment_that_a_trim_has_left_goes_however_the_log_is_opened() {
     let fs = SimFs::new();
     let (store, partition) = open_sim(&fs, small(SEGMENT_BYTES)).await.unwrap();
