@@ -24,7 +24,7 @@ import threading
 import time
 
 from power import (Feed, NotTested, arguments, differs, fail, for_each_file_system, is_honest,
-                   make_image, named, needed, peer_of, unmount)
+                   make_image, named, needed, peer_of, recovered, unmount)
 
 SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 WITHOUT_FLUSHING_THE_LOG = 2
@@ -32,15 +32,13 @@ CANNOT_SHUT_DOWN = [errno.EPERM, errno.EACCES, errno.ENOTTY, errno.EOPNOTSUPP, e
 
 
 class Device:
-    """A file system on a loop device."""
+    """A file system on a loop device, mounted in the folder."""
 
     def __init__(self, kind, folder):
-        self.mount_point, self.image = os.path.join(folder, "mnt"), os.path.join(folder, "image")
+        self.mount_point, self.image = mount_point_in(folder), os.path.join(folder, "image")
         make_image(kind, self.image)
         os.mkdir(self.mount_point)
-        self.mounted = False
         needed("mount", "-o", "loop,noatime", self.image, self.mount_point)
-        self.mounted = True
 
     def cut(self):
         folder = os.open(self.mount_point, os.O_RDONLY)
@@ -54,17 +52,15 @@ class Device:
             os.close(folder)
 
     def mount_anew(self):
-        self.unmount()
+        unmount(self.mount_point)
         done = subprocess.run(["mount", "-o", "loop,noatime", self.image, self.mount_point],
                               capture_output=True, text=True)
         if done.returncode != 0:
             fail(f"after the cut, mount: {done.stderr.strip()}")
-        self.mounted = True
 
-    def unmount(self):
-        if self.mounted:
-            self.mounted = False
-            unmount(self.mount_point)
+
+def mount_point_in(folder):
+    return os.path.join(folder, "mnt")
 
 
 class Acks(threading.Thread):
@@ -102,14 +98,13 @@ def one_round(device, peer, rng, first):
         acks.join()
         feed.join()
     device.mount_anew()
-    peer.recover()
-    there = peer.contents(first)
+    there = recovered(peer, first)
     return acked, len(there or []), differs(there, feed.sent)
 
 
 def run(kind, options, binary, rng):
     folder = tempfile.mkdtemp(prefix=f"msglog-power-{kind}-")
-    device, started = None, time.monotonic()
+    started = time.monotonic()
     acked = lost = altered = rounds_with_loss = found = 0
     try:
         device = Device(kind, folder)
@@ -129,13 +124,12 @@ def run(kind, options, binary, rng):
             first += there
             usage = shutil.disk_usage(device.mount_point)
             if usage.free < usage.total // 2 or wrong:
-                device.unmount()
+                unmount(device.mount_point)
                 shutil.rmtree(folder)
                 os.mkdir(folder)
                 device, first = Device(kind, folder), 0
     finally:
-        if device:
-            device.unmount()
+        unmount(mount_point_in(folder))
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{kind}, {named(options)}: {options.rounds} power cuts, "
           f"{acked} acked before them, {lost} of these lost in {rounds_with_loss} cuts, "
