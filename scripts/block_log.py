@@ -8,7 +8,7 @@ the recording:
 
   flushed  what a flush has covered, and nothing of what was written until the next one
   mixed    that, and any of the writes since, each as a whole
-  torn     that, and any of the sectors of the writes since
+  torn     that, and any of the sectors of the writes since, but the superblock as a whole
 
 Each is mounted, which lets the file system recover, and the log is opened: every MSN that was acked
 before the cut must be there, and what is there must be, byte for byte, a prefix of what was sent.
@@ -39,6 +39,7 @@ RECORDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recording_d
 SEGMENT_BYTES = 128 << 10  # small, so that segments roll
 PAUSE_SECONDS = 0.02  # between writes to the producer, so that a recording has many flushes
 SECTOR_BYTES = 512
+SUPERBLOCK_END = 4096  # that of ext4 has two sectors, and ext4 is not mounted with one of them
 KINDS = ["flushed", "mixed", "torn"]
 
 Cut = collections.namedtuple("Cut", "at covered kind keep")
@@ -193,9 +194,9 @@ class Recording:
 
 def pieces(entry, cut, rng):
     """What of a write has reached the disk."""
-    whole = len(entry.data) or 1
-    step = SECTOR_BYTES if cut.kind == "torn" else whole
-    for start in range(0, whole, step):
+    torn = cut.kind == "torn" and entry.offset >= SUPERBLOCK_END
+    step = SECTOR_BYTES if torn else len(entry.data)
+    for start in range(0, len(entry.data), step):
         if rng.random() < cut.keep:
             yield entry.offset + start, entry.data[start:start + step]
 
