@@ -77,7 +77,7 @@ class Acks(threading.Thread):
 
 
 def one_round(device, peer, rng, first):
-    """Produces, cuts the power, mounts; answers how many were acked and found, and what is wrong."""
+    """Produces, cuts the power, mounts; how many were acked and found, and what is wrong."""
     process = subprocess.Popen(peer.produce(rng, first), stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     feed, acks = Feed(process.stdin, rng, first), Acks(process.stdout)
