@@ -152,7 +152,7 @@ fn shortest_and_longest_batch_are_found() {
 #[test]
 fn batch_is_found_wherever_the_bytes_read_at_a_time_end() {
     let edge = usize::try_from(WINDOW_BYTES).unwrap();
-    for place in (edge - 90..edge + 30).step_by(6) {
+    for place in (edge - 90..edge + 30).step_by(6).chain([2 * edge, 3 * edge]) {
         let bad = vec![0xA5; place];
         assert_eq!(found(&[&bad, &batches(5..6)], 4, 1000, BYTES_MAX), Some((place, 5)));
     }
