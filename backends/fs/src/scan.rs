@@ -122,3 +122,20 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::io::{FileSystem, OpenMode, SimFs};
+
+    #[test]
+    fn file_that_is_shorter_than_it_was_ends_where_it_does() {
+        let file = SimFs::new().open(Path::new("/segment"), OpenMode::CreateNew).unwrap();
+        file.write_at(&[io::IoSlice::new(&[7; 100])], 0).unwrap();
+        let mut scanner = Scanner::new(file.as_ref(), 1000, 1000);
+        assert_eq!(scanner.bytes(90, 50).unwrap(), [7; 10].as_slice());
+        assert_eq!(scanner.end(), 100);
+    }
+}
