@@ -284,3 +284,16 @@ async fn segment_that_a_trim_has_left_goes_however_the_log_is_opened() {
         assert_eq!(Image::of(&opened.fs).segments(), kept, "all is read: {full_scan}");
     }
 }
+
+#[tokio::test]
+async fn what_recovery_has_decided_is_remembered_and_without_damage_nothing_is_written() {
+    let checkpoint = Path::new("/store/orders-0/checkpoint");
+    for damaged in [None, Some(1), Some(4)] {
+        let mut image = log_of(&[true; 5], SEGMENT_BYTES).await.without(&["checkpoint"]);
+        let path = image.segments()[0].clone();
+        damaged.into_iter().for_each(|batch| flip(&mut image, &path, batch));
+        let opened = Opened::from(&image).await;
+        let remembered = Image::of(&opened.fs).0.contains_key(checkpoint);
+        assert_eq!(remembered, damaged.is_some(), "{damaged:?}");
+    }
+}
