@@ -85,6 +85,10 @@ async fn unsynced_segments_behind_a_torn_one_go_to_quarantine() {
         }
     }
     flip(&mut image, &paths[1], 1);
+    let fs = Arc::new(image.restore());
+    let store = FsStore::open_on(fs, "/store", reading(small(SEGMENT_BYTES))).await.unwrap();
+    let reader = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    assert_eq!(msns(&reader).await, (0..flipped.1.start).collect::<Vec<_>>(), "for reading");
     let opened = Opened::from(&image).await;
     opened.check(0..flipped.1.start, &[]).await;
     assert_eq!(Image::of(&opened.fs).segments().len(), 2);
