@@ -127,6 +127,9 @@ impl<'a> Scanner<'a> {
 mod tests {
     use std::path::Path;
 
+    use msglog_core::batch::{BatchBuilder, BatchOptions};
+    use msglog_core::{Message, Timestamp};
+
     use super::*;
     use crate::io::{FileSystem, OpenMode, SimFs};
 
@@ -137,5 +140,18 @@ mod tests {
         let mut scanner = Scanner::new(file.as_ref(), 1000, 1000);
         assert_eq!(scanner.bytes(90, 50).unwrap(), [7; 10].as_slice());
         assert_eq!(scanner.end(), 100);
+    }
+    #[test]
+    fn batch_that_is_longer_than_the_limit_is_bad() {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&Message::new("x"), Timestamp::from_millis(1)).unwrap();
+        let bytes = builder.build().unwrap().to_bytes();
+        let len = bytes.len() as u64;
+        let file = SimFs::new().open(Path::new("/segment"), OpenMode::CreateNew).unwrap();
+        file.write_at(&[io::IoSlice::new(&bytes)], 0).unwrap();
+        for (bytes_max, taken) in [(len, true), (len - 1, false)] {
+            let found = Scanner::new(file.as_ref(), len, bytes_max).at(0).unwrap();
+            assert_eq!(matches!(found, Found::Batch(_)), taken, "{found:?}");
+        }
     }
 }

@@ -2,7 +2,6 @@
 //! proof that everything before it had been synced.
 
 use std::io;
-use std::ops::Range;
 
 use msglog_core::{Msn, RecordBatch};
 
@@ -135,10 +134,11 @@ impl Surveyor<'_> {
         scanner.trusts_zeros = self.trusts_zeros;
         let limit = self.bases.get(place.segment + 1).copied().unwrap_or(Msn::MAX);
         loop {
+            // Behind a gap a segment begins with its own first MSN.
             let range = survey.next_msn.max(surveyed.base)..limit;
             let found = match scanner.at(place.offset)? {
                 Found::End => return Ok(surveyed),
-                Found::Batch(batch) if survey.takes(&batch, place, &range) => {
+                Found::Batch(batch) if batch.base_msn() == range.start => {
                     Some((place.offset, batch))
                 }
                 _ => {
@@ -156,16 +156,6 @@ impl Surveyor<'_> {
 }
 
 impl Survey {
-    /// Whether a valid batch is the next one: without a gap exactly, behind a gap anywhere ahead.
-    fn takes(&self, batch: &RecordBatch, place: Place, range: &Range<Msn>) -> bool {
-        if self.open.is_none() {
-            return batch.base_msn() == self.next_msn;
-        }
-        let starts = place.offset == 0 && batch.base_msn() == range.start;
-        let fits = batch.base_msn() >= range.start && batch.next_msn() <= range.end;
-        starts || (place.offset > 0 && fits)
-    }
-
     fn take(&mut self, batch: RecordBatch, place: Place, epoch_max: i32) -> Place {
         if let Some((at, expected)) = self.open.take() {
             self.gaps.push(Gap { at, expected, resumes: Some((place, batch.base_msn())) });
