@@ -306,39 +306,55 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::index::IndexSums;
-    use crate::io::SimFs;
+    use crate::io::{Failure, Fault, FaultFs, SimFs};
 
-    #[test]
-    fn pending_swap_names_the_segments_that_there_will_be() {
-        let (fs, dir) = (Arc::new(SimFs::new()), Path::new("/orders-0"));
-        fs.create_dir(dir).unwrap();
-        for base in [0, 10, 20, 30, 40] {
-            fs.open(&dir.join(segment_name(Msn::new(base))), OpenMode::CreateNew).unwrap();
-        }
-        let options = FsOptions::default();
-        let files = Arc::new(OpenFiles::new(fs.clone(), options));
-        let opening = Opening {
-            fs: fs.as_ref(),
-            dir,
-            options: &options,
-            files: &files,
-            epoch: 1,
-            trusts_zeros: false,
-        };
-        let entry = |base| {
-            let base = Msn::new(base);
-            SegmentEntry { base, extent: Extent::empty(base), sums: IndexSums::default() }
-        };
-        // Trimmed to 10; of 10 and 20 one was made, 30 is being written, 40 came after.
-        let swap = Checkpoint {
+    fn entry(base: u64) -> SegmentEntry {
+        let base = Msn::new(base);
+        SegmentEntry { base, extent: Extent::empty(base), sums: IndexSums::default() }
+    }
+
+    /// A partition trimmed to 10, of which 30 was being written.
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
             clean: false,
             writer_epoch: 1,
             first_msn: Msn::new(10),
             segments: vec![entry(10), entry(30)],
             holes: Vec::new(),
-        };
-        let bases = |swap| opening.bases(swap).unwrap().into_iter().map(Msn::get);
-        assert_eq!(bases(Some(&swap)).collect::<Vec<_>>(), [0, 10, 30, 40]);
-        assert_eq!(bases(None).collect::<Vec<_>>(), [0, 10, 20, 30, 40]);
+        }
+    }
+
+    /// Looks at a folder with these segments.
+    fn with_opening(segments: &[u64], look: impl FnOnce(&Opening<'_>, &FaultFs)) {
+        let (disk, dir) = (SimFs::new(), Path::new("/orders-0"));
+        disk.create_dir(dir).unwrap();
+        for base in segments {
+            disk.open(&dir.join(segment_name(Msn::new(*base))), OpenMode::CreateNew).unwrap();
+        }
+        let (fs, options) = (Arc::new(FaultFs::new(disk)), FsOptions::default());
+        let files = &Arc::new(OpenFiles::new(fs.clone(), options));
+        let (options, trusts_zeros) = (&options, false);
+        look(&Opening { fs: fs.as_ref(), dir, options, files, epoch: 1, trusts_zeros }, &fs);
+    }
+
+    #[test]
+    fn pending_swap_names_the_segments_that_there_will_be() {
+        // Of 10 and 20 one was made, 40 came after.
+        with_opening(&[0, 10, 20, 30, 40], |opening, _| {
+            let swap = checkpoint();
+            let bases = |swap| opening.bases(swap).unwrap().into_iter().map(Msn::get);
+            assert_eq!(bases(Some(&swap)).collect::<Vec<_>>(), [0, 10, 30, 40]);
+            assert_eq!(bases(None).collect::<Vec<_>>(), [0, 10, 20, 30, 40]);
+        });
+    }
+
+    #[test]
+    fn segment_that_cannot_be_looked_at_is_an_error_and_not_a_missing_one() {
+        with_opening(&[10, 30], |opening, fs| {
+            assert!(opening.is_consistent(&checkpoint()).unwrap());
+            fs.set_fault(Fault { at: 0, failure: Failure::Io, after: false, sticky: true });
+            opening.is_consistent(&checkpoint()).unwrap_err();
+        });
+        with_opening(&[30], |opening, _| assert!(!opening.is_consistent(&checkpoint()).unwrap()));
     }
 }
