@@ -146,8 +146,7 @@ impl Index {
         let (offsets, times): (Vec<_>, Vec<_>) = (offsets.collect(), times.collect());
         let rising = offsets.is_sorted_by(|a, b| a.relative < b.relative && a.offset < b.offset)
             && times.is_sorted_by(|a, b| a.timestamp < b.timestamp && a.relative < b.relative);
-        let newest = times.last().copied();
-        rising.then_some(Self { offsets, times, newest, ..Self::new(base) })
+        rising.then_some(Self { offsets, times, ..Self::new(base) })
     }
 
     /// Puts what `earlier` knows of the part that this index does not cover in front.

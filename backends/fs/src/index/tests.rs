@@ -224,3 +224,18 @@ fn files_that_do_not_rise_or_fit_are_not_used_whatever_their_checksums_say() {
     let other = Index::decode(Msn::new(BASE), (&offsets, &late), sums);
     assert!(other.is_none(), "in order, but other bytes than those of the checksum");
 }
+
+#[test]
+fn index_whose_files_contradict_the_extent_is_read_back() {
+    let batches = batches();
+    let (end, next_msn) = (batches[1].1, batches[1].0.base_msn());
+    let extent = Extent { end, next_msn, max_timestamp: 900 };
+    let mut later = Index::behind(Msn::new(BASE), extent);
+    later.complete_with(Index {
+        times: vec![TimeEntry { timestamp: 500, relative: 0 }],
+        ..Index::new(Msn::new(BASE))
+    });
+    let (offsets, times) = later.encode();
+    let sums = IndexSums::of(&offsets, &times);
+    assert!(Index::decode(Msn::new(BASE), (&offsets, &times), sums).is_some());
+}
