@@ -211,3 +211,12 @@ fn bound_has_room_for_headers_without_name_or_value() {
     let with = Message::new("").with_header("name", "value");
     assert_eq!(BatchBuilder::record_bytes_bound(&with), bound + 5 + 4 + 5 + 5);
 }
+
+#[test]
+fn header_of_a_length_below_its_own_is_refused() {
+    let mut bytes = sample().to_bytes().to_vec();
+    for (length, taken) in [(49_u32, true), (48, false)] {
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(BatchHeader::parse(&bytes).is_ok(), taken, "{length}");
+    }
+}

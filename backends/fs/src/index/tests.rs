@@ -219,7 +219,7 @@ fn files_that_do_not_rise_or_fit_are_not_used_whatever_their_checksums_say() {
     let sums = IndexSums::of(&offsets, &times);
     let other = Index::decode(Msn::new(BASE), (&times, &offsets), sums);
     assert!(other.is_none(), "other bytes than those of the checksums");
-    let mut late = times.clone();
+    let mut late = times;
     *late.last_mut().unwrap() += 1;
     let other = Index::decode(Msn::new(BASE), (&offsets, &late), sums);
     assert!(other.is_none(), "in order, but other bytes than those of the checksum");
