@@ -197,11 +197,11 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// Some bytes, counted from its first one, of the stored batch that covers exactly the MSNs
     /// `batch`; *not checked*.
     ///
-    /// They are those that [`read`](Self::read) answers of it, unless they are damaged, or the batch
-    /// is replaced or truncated meanwhile: whoever asks has a checksum of them, and reads the whole
-    /// batch where it does not match. Costs no more of the storage than these bytes and what
-    /// finding them takes. `None` where no such batch is found, or it has fewer bytes; that says
-    /// nothing about what `read` would find.
+    /// They are those that [`read`](Self::read) answers of it, unless they are damaged. Where no
+    /// such batch is there, not any more, or it has fewer bytes, the answer is `None` or any other
+    /// bytes, at most as many. So whoever asks has a checksum of them, and reads the whole batch
+    /// where it does not match. Costs no more of the storage than these bytes and what finding them
+    /// takes.
     ///
     /// The default answers `None`, as every store does without [`Capabilities::read_part`].
     ///
