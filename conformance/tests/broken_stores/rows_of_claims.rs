@@ -119,7 +119,7 @@ pub(crate) const CLAIMS: &[Row] = &[
         M::PartsAreOfTheRecords,
         "a part is counted from the first record on, not from the header",
         "optional/parts_are_the_bytes_of_their_batch",
-        "than `read` answers",
+        "no bytes 0..",
     ),
     memory(
         M::PartBeyondTheEndPanics,
