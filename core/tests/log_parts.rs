@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use common::{Control, ControlledStore};
+use common::{Control, ControlledStore, Harm};
 use msglog_core::{Error, ErrorKind, Log, Message, Msn, Record, Topic};
 
 /// Records of the one batch of the topic, of 1,000 bytes each.
@@ -78,7 +78,7 @@ async fn batch_whose_parts_are_read_often_is_held_whole() {
 
 #[tokio::test]
 async fn part_that_is_not_what_was_checked_is_never_served() {
-    let harms: [fn(Bytes) -> msglog_core::Result<Option<Bytes>>; 5] = [
+    let harms: [Harm; 5] = [
         |part| {
             let mut part = part.to_vec();
             part[100] ^= 1;

@@ -213,7 +213,7 @@ async fn check_parts(opened: &Opened, batches: &[RecordBatch]) -> CaseResult {
         // As it is stored: with the leader epoch that the store has given it.
         let stored = opened.partition.read(msns.start, ReadLimit::bytes(0)).await?;
         let bytes = stored.first().map(RecordBatch::to_bytes).unwrap_or_default();
-        check_same(stored.get(..1).unwrap_or_default(), &[batch.clone()], "read")?;
+        check_same(stored.get(..1).unwrap_or_default(), std::slice::from_ref(batch), "read")?;
         for range in ranges(bytes.len()) {
             let what = format!("bytes {range:?} of the batch {}..{}", msns.start, msns.end);
             let part = opened.partition.read_part(msns.clone(), range.clone()).await?;

@@ -16,6 +16,9 @@ use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp, TopicPa
 use msglog_memory::MemoryStore;
 use tokio::sync::Semaphore;
 
+/// What becomes of a part of a batch.
+pub(crate) type Harm = fn(Bytes) -> Result<Option<Bytes>>;
+
 /// What a test controls, and what it can look at.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -32,7 +35,7 @@ pub(crate) struct Control {
     pub(crate) part_count: AtomicU64,
     pub(crate) part_bytes: AtomicU64,
     /// What becomes of a part before it is answered.
-    pub(crate) part_harm: Mutex<fn(Bytes) -> Result<Option<Bytes>>>,
+    pub(crate) part_harm: Mutex<Harm>,
     /// Whether a read is not there at once.
     pub(crate) reads_wait: AtomicBool,
     /// Segments that it says to have.
