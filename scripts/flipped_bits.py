@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 
-from power_cut import build
+from power import build
 
 LINES = 40
 SECONDS_MAX = 20

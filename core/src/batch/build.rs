@@ -13,11 +13,11 @@ use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
 const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 /// The largest offset delta. The count needs no limit of its own: so many records exceed the bytes.
 const DELTA_MAX: u32 = i32::MAX.unsigned_abs();
-/// The most bytes of a record before its key: length, attributes, timestamp and offset delta.
-const RECORD_HEAD_MAX: usize = 5 + 1 + 10 + 5;
-/// The most bytes of a record beside key, payload and headers: the above, two field lengths and the
-/// header count.
-const RECORD_OVERHEAD_MAX: usize = RECORD_HEAD_MAX + 5 + 5 + 5;
+/// The most bytes of a record's small fields before the payload: length, attributes, timestamp,
+/// offset delta and the lengths of key and payload.
+const RECORD_HEAD_MAX: usize = 5 + 1 + 10 + 5 + 5 + 5;
+/// The most bytes of a record beside key, payload and headers: the above and the header count.
+const RECORD_OVERHEAD_MAX: usize = RECORD_HEAD_MAX + 5;
 /// The most bytes of a header beside name and value.
 const HEADER_OVERHEAD_MAX: usize = 5 + 5;
 
@@ -190,17 +190,19 @@ impl BatchBuilder {
         }
         let buffer = &mut self.buffer;
         buffer.reserve(whole);
-        // Small fields first meet on the stack: one copy into the buffer is cheaper than five.
-        let mut head = [0; RECORD_HEAD_MAX];
-        let mut room = head.as_mut_slice();
-        varint::put(&mut room, signed(length));
-        room.put_i8(0);
-        varint::put(&mut room, time_delta);
-        varint::put(&mut room, offset_delta);
-        let used = RECORD_HEAD_MAX - room.len();
-        buffer.extend_from_slice(head.get(..used).unwrap_or_default());
-        put_nullable(buffer, key);
-        put_nullable(buffer, payload);
+        let mut head = Head::default();
+        head.put(signed(length));
+        head.put(0);
+        head.put(time_delta);
+        head.put(offset_delta);
+        head.put(nullable_signed(key));
+        if let Some(key) = key {
+            head.flush_into(buffer);
+            buffer.extend_from_slice(key);
+        }
+        head.put(nullable_signed(payload));
+        head.flush_into(buffer);
+        buffer.extend_from_slice(payload.unwrap_or_default());
         varint::put(buffer, signed(message.headers.len()));
         for header in headers {
             put_nullable(buffer, Some(header.name.as_bytes()));
@@ -304,6 +306,28 @@ impl BatchBuilder {
     }
 }
 
+/// Small fields of a record: they meet on the stack, because one copy into the buffer is cheaper
+/// than five.
+#[derive(Default)]
+struct Head {
+    bytes: [u8; RECORD_HEAD_MAX],
+    len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn put(&mut self, value: i64) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        self.len += varint::write(room, value);
+    }
+
+    #[inline]
+    fn flush_into(&mut self, buffer: &mut BytesMut) {
+        buffer.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
+        self.len = 0;
+    }
+}
+
 fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
     if let Some(room) = bytes.first_chunk_mut::<HEADER_BYTES>() {
         *room = header.encode();
@@ -336,6 +360,11 @@ fn nullable_len(field: Option<&[u8]>) -> usize {
 
 fn header_len(header: &crate::Header) -> usize {
     nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref())
+}
+
+/// The length of a field as the format has it: -1 for null.
+fn nullable_signed(field: Option<&[u8]>) -> i64 {
+    field.map_or(-1, |bytes| signed(bytes.len()))
 }
 
 fn put_nullable(buffer: &mut BytesMut, field: Option<&[u8]>) {

@@ -19,12 +19,38 @@ pub(super) fn encoded_len(value: i64) -> usize {
 /// Appends a value; free of allocation when the buffer has room.
 #[inline]
 pub(super) fn put(buffer: &mut impl BufMut, value: i64) {
+    let mut bytes = [0; LONG_BYTES_MAX];
+    let len = write(&mut bytes, value);
+    buffer.put_slice(bytes.get(..len).unwrap_or_default());
+}
+
+/// Writes a value to the front of `room`, which is long enough, and answers how many bytes it has.
+#[inline]
+pub(super) fn write(room: &mut [u8], value: i64) -> usize {
     let mut bits = zigzag(value);
-    while bits >= 0x80 {
-        buffer.put_u8((bits & 0x7f) as u8 | 0x80);
-        bits >>= 7;
+    match room {
+        [byte, ..] if bits < 0x80 => {
+            *byte = bits as u8;
+            return 1;
+        }
+        // Lengths and offset deltas of most records have two bytes.
+        [low, high, ..] if bits < 0x4000 => {
+            (*low, *high) = ((bits & 0x7f) as u8 | 0x80, (bits >> 7) as u8);
+            return 2;
+        }
+        _ => {}
     }
-    buffer.put_u8((bits & 0x7f) as u8);
+    let mut len = 0;
+    for byte in room {
+        len += 1;
+        *byte = (bits & 0x7f) as u8;
+        bits >>= 7;
+        if bits == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    len
 }
 
 /// Takes a 32-bit value off the front; `None` when it is cut, overlong or too large.
