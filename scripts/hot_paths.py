@@ -31,7 +31,7 @@ COUNTS = 5
 ROUNDS = {
     "batch-encode": 300, "batch-check": 1000, "batch-decode": 500, "batch-records": 300,
     "engine-append": 1000, "fs-append-os": 1000, "fs-append-sync": 500, "fs-append-batch": 100,
-    "fs-record": 300, "fs-page": 100, "fs-replay": 10, "fs-find": 300, "fs-open": 20, "fs-scan": 10,
+    "fs-record": 300, "fs-record-part": 500, "fs-page": 100, "fs-replay": 10, "fs-find": 300, "fs-open": 20, "fs-scan": 10,
 }
 
 

@@ -36,6 +36,7 @@ const PATHS: &[(&str, Path)] = &[
     ("fs-append-sync", |count, folder| fs_append(count, folder, Durability::Sync)),
     ("fs-append-batch", fs_append_batch),
     ("fs-record", fs_record),
+    ("fs-record-part", fs_record_part),
     ("fs-page", fs_page),
     ("fs-replay", fs_replay),
     ("fs-find", fs_find),
@@ -173,7 +174,11 @@ fn prepare(folder: &str) -> Result<()> {
 }
 
 fn prepared(folder: &str, query: &str) -> Result<(blocking::Log, Topic)> {
-    let builder = Log::builder().cache_bytes(0).create_topics(false);
+    prepared_with(folder, query, 0)
+}
+
+fn prepared_with(folder: &str, query: &str, cache_bytes: usize) -> Result<(blocking::Log, Topic)> {
+    let builder = Log::builder().cache_bytes(cache_bytes).create_topics(false);
     let log = blocking::open_with(&format!("fs://{folder}/read{query}"), builder)?;
     let topic = log.topic(TOPIC)?;
     Ok((log, topic))
@@ -188,6 +193,16 @@ fn places(count: u64) -> impl Iterator<Item = Msn> {
 /// One record: the index says where, the batch is read and checked.
 fn fs_record(count: u64, folder: &str) -> Result<()> {
     let (log, topic) = prepared(folder, "")?;
+    for msn in places(count) {
+        black_box(topic.record(0, msn)?);
+    }
+    log.close()
+}
+
+/// One record out of a batch that was read before: a part of it is read and checked.
+fn fs_record_part(count: u64, folder: &str) -> Result<()> {
+    // Room for all outlines, but not for the batches.
+    let (log, topic) = prepared_with(folder, "", 100_000)?;
     for msn in places(count) {
         black_box(topic.record(0, msn)?);
     }

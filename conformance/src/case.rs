@@ -108,6 +108,10 @@ pub enum Need {
     Replace,
     /// `replace` is not claimed.
     NoReplace,
+    /// `read_part` is claimed.
+    ReadPart,
+    /// `read_part` is not claimed.
+    NoReadPart,
     /// `shared_readers` is claimed.
     SharedReaders,
     /// `shared_readers` is not claimed.
@@ -149,6 +153,8 @@ impl Need {
             Self::NoFind => !has.find,
             Self::Replace => has.replace,
             Self::NoReplace => !has.replace,
+            Self::ReadPart => has.read_part,
+            Self::NoReadPart => !has.read_part,
             Self::SharedReaders => has.shared_readers,
             Self::NoSharedReaders => !has.shared_readers,
             Self::SharedDocuments => has.shared_documents,
@@ -179,6 +185,8 @@ impl Need {
             Self::NoFind => "find is claimed".into(),
             Self::Replace => "replace is not claimed".into(),
             Self::NoReplace => "replace is claimed".into(),
+            Self::ReadPart => "read_part is not claimed".into(),
+            Self::NoReadPart => "read_part is claimed".into(),
             Self::SharedReaders => "shared_readers is not claimed".into(),
             Self::NoSharedReaders => "shared_readers is claimed".into(),
             Self::SharedDocuments => "shared_documents is not claimed".into(),

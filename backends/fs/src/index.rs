@@ -4,6 +4,8 @@
 //! MSN is the last one of the batch at that offset; `.timeindex` has entries of the newest
 //! timestamp so far (i64) and the relative last MSN (u32) of the batch that had it. Big-endian.
 
+use std::ops::Range;
+
 use msglog_core::{Msn, RecordBatch};
 
 use crate::segment::Extent;
@@ -13,6 +15,15 @@ use crate::segment::Extent;
 pub(crate) struct IndexSums {
     pub(crate) offsets: u32,
     pub(crate) times: u32,
+}
+
+/// What an index says of where a batch begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Start {
+    /// At this offset.
+    Exact(u64),
+    /// At this offset or behind it.
+    Before(u64),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +109,16 @@ impl Index {
         let count = self.offsets.partition_point(|entry| u64::from(entry.relative) <= relative);
         let entry = count.checked_sub(1).and_then(|last| self.offsets.get(last));
         entry.map_or(0, |entry| u64::from(entry.offset))
+    }
+
+    /// Where the batch of these MSNs begins, if it has an entry, or where to start looking for it.
+    pub(crate) fn start_of(&self, batch: &Range<Msn>) -> Start {
+        let last = batch.end.get().saturating_sub(1).saturating_sub(self.base.get());
+        let found = self.offsets.binary_search_by_key(&last, |entry| u64::from(entry.relative));
+        match found.ok().and_then(|place| self.offsets.get(place)) {
+            Some(entry) => Start::Exact(u64::from(entry.offset)),
+            None => Start::Before(self.offset_for(batch.start)),
+        }
     }
 
     /// An MSN before which every timestamp is older than `timestamp`.

@@ -52,6 +52,7 @@ mod log;
 mod manifest;
 mod opening;
 mod options;
+mod part;
 mod partition;
 mod place;
 mod quarantine;

@@ -173,3 +173,10 @@ impl Log {
             .with_open_files(open.count() as u64)
     }
 }
+
+/// The segments that may hold `from` or what follows it.
+pub(crate) fn holding(segments: &[Arc<Segment>], from: Msn) -> impl Iterator<Item = &Arc<Segment>> {
+    let behind = segments.partition_point(|segment| segment.base <= from);
+    let rest = segments.iter().skip(behind.saturating_sub(1));
+    rest.filter(move |segment| segment.extent().next_msn > from)
+}

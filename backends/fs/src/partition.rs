@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use msglog_core::store::{Bounds, PartitionStore, ReadLimit, SegmentRoom, Usage};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::blocking::blocking;
 use crate::follower::Follower;
 use crate::log::Log;
+use crate::part::Wanted;
 use crate::recovery::RecoveryReport;
 use crate::writer::Writer;
 
@@ -113,6 +115,15 @@ impl PartitionStore for Partition {
             Self::Follower(follower) => follower.read(from, limit),
         })
         .await
+    }
+
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        let wanted = Wanted { batch, bytes };
+        if let Some(bytes) = self.log().read_part_at_once(&wanted)? {
+            return Ok(Some(bytes));
+        }
+        let log = Arc::clone(self.log());
+        blocking(move || log.read_part(&wanted)).await
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {

@@ -11,7 +11,7 @@ use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
 use crate::filler::is_filler;
 use crate::io::{File, read_full};
-use crate::log::{Hint, Log};
+use crate::log::{Hint, Log, holding};
 use crate::scan::Scanner;
 use crate::segment::Segment;
 
@@ -22,7 +22,7 @@ const READ_BYTES_MIN: u64 = 4 << 10;
 
 /// The most bytes that are read and checked where nothing may block: a batch of 1 MiB, which takes
 /// less than 100 us.
-const AT_ONCE_BYTES_MAX: u64 = 1100 << 10;
+pub(crate) const AT_ONCE_BYTES_MAX: u64 = 1100 << 10;
 
 /// What a reader does next.
 enum Step {
@@ -166,13 +166,6 @@ impl Log {
             }
         }
     }
-}
-
-/// The segments that may hold `from` or what follows it.
-fn holding(segments: &[Arc<Segment>], from: Msn) -> impl Iterator<Item = &Arc<Segment>> {
-    let behind = segments.partition_point(|segment| segment.base <= from);
-    let rest = segments.iter().skip(behind.saturating_sub(1));
-    rest.filter(move |segment| segment.extent().next_msn > from)
 }
 
 impl<'a> Cursor<'a> {

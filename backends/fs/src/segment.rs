@@ -1,6 +1,7 @@
 //! One segment of a partition: its file, how far it is filled, and its index.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -9,6 +10,7 @@ use msglog_core::store::Access;
 use msglog_core::{Msn, RecordBatch};
 
 use crate::blocking::lock;
+pub(crate) use crate::index::Start;
 use crate::index::{Index, IndexSums};
 use crate::io::{File, FileSystem, OpenMode, read_small};
 use crate::layout::{index_path, segment_name, timeindex_path};
@@ -169,6 +171,25 @@ impl Segment {
     pub(crate) fn known_offset_for(&self, msn: Msn) -> Option<u64> {
         let index = lock(&self.index);
         index.is_complete().then(|| index.offset_for(msn))
+    }
+
+    /// As [`start_of`](Self::start_of), if that needs no file.
+    pub(crate) fn known_start_of(&self, batch: &Range<Msn>) -> Option<Start> {
+        let index = lock(&self.index);
+        index.is_complete().then(|| index.start_of(batch))
+    }
+
+    /// Where the batch of these MSNs begins, or where to start looking for it.
+    pub(crate) fn start_of(
+        &self,
+        batch: &Range<Msn>,
+        files: &OpenFiles,
+        this: &Arc<Self>,
+    ) -> io::Result<Start> {
+        if !lock(&self.index).is_complete() {
+            self.index(files, this)?;
+        }
+        Ok(lock(&self.index).start_of(batch))
     }
 
     /// Where to start looking for `msn`.

@@ -261,6 +261,7 @@ impl MessageStore for FsStore {
         capabilities.truncate = true;
         capabilities.find = true;
         capabilities.replace = true;
+        capabilities.read_part = true;
         // Without a thread of its own a store is to repeat exactly, and so keeps to the caller's.
         capabilities.calls_block = self.shared.options().background;
         let batch_bytes_max = self.shared.options().batch_bytes_max();

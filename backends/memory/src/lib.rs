@@ -163,6 +163,7 @@ impl MessageStore for MemoryStore {
         capabilities.truncate = true;
         capabilities.find = true;
         capabilities.replace = true;
+        capabilities.read_part = true;
         capabilities
     }
 

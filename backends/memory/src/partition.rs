@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use msglog_core::store::{Bounds, PartitionStore, ReadLimit, Usage, check};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp};
 
@@ -55,6 +56,10 @@ impl PartitionStore for MemoryPartition {
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
         Ok(self.to_read()?.read(from, limit))
+    }
+
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        Ok(self.to_read()?.part(&batch, bytes))
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {

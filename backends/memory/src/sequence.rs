@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use msglog_core::store::{Bounds, ReadLimit, Usage, check};
 use msglog_core::{Msn, RecordBatch, Result, Timestamp};
 
@@ -42,6 +43,14 @@ impl Sequence {
             answer.push(batch.clone());
         }
         answer
+    }
+
+    pub(crate) fn part(&self, batch: &Range<Msn>, bytes: Range<usize>) -> Option<Bytes> {
+        let there = self.batches.get(&batch.start)?;
+        let fits = there.next_msn() == batch.end
+            && bytes.start <= bytes.end
+            && bytes.end <= there.encoded_len();
+        fits.then(|| there.to_bytes().slice(bytes))
     }
 
     pub(crate) fn trim(&mut self, before: Msn) -> Msn {

@@ -15,6 +15,7 @@ cases! { "capabilities":
     unclaimed_truncate_is_unsupported_and_changes_nothing [Need::NoTruncate];
     unclaimed_find_is_unsupported [Need::NoFind];
     unclaimed_replace_is_unsupported_and_changes_nothing [Need::NoReplace];
+    unclaimed_parts_are_none [Need::NoReadPart];
     unclaimed_survival_is_true [Need::NothingSurvives];
     unclaimed_readers_see_nothing [Need::NoSharedReaders];
     unclaimed_reader_documents_are_refused [Need::NoSharedDocuments];
@@ -77,6 +78,15 @@ pub async fn unclaimed_replace_is_unsupported_and_changes_nothing(cx: Cx) -> Cas
     let first = cx.samples().next(Msn::ZERO)?;
     let answer = opened.partition.replace(Msn::ZERO..first.next_msn(), Vec::new()).await;
     check_refused(answer, ErrorKind::Unsupported, "replace, which is not claimed")?;
+    check_unchanged(&cx, &opened).await
+}
+
+/// Without the claim, `read_part` answers `None`, as its default does.
+pub async fn unclaimed_parts_are_none(cx: Cx) -> CaseResult {
+    let opened = filled(&cx).await?;
+    let first = cx.samples().next(Msn::ZERO)?;
+    let part = opened.partition.read_part(Msn::ZERO..first.next_msn(), 0..10).await?;
+    ensure!(part.is_none(), "`read_part` answers a part, and is not claimed");
     check_unchanged(&cx, &opened).await
 }
 

@@ -1,14 +1,14 @@
-//! The calls that a store may leave out: truncate, find and replace, where they are claimed.
+//! The calls that a store may leave out: truncate, find, replace and read_part, where claimed.
 
 use std::ops::Range;
 
-use msglog_core::store::Survives;
-use msglog_core::{ErrorKind, Msn, RecordBatch, Timestamp};
+use msglog_core::store::{ReadLimit, Survives};
+use msglog_core::{ErrorKind, Message, Msn, RecordBatch, Timestamp};
 
 use crate::case::{Need, cases};
 use crate::cx::{Opened, check_refused, read_all};
-use crate::sample::{Samples, check_same, timestamp};
-use crate::{CaseResult, Cx, ensure_eq};
+use crate::sample::{Samples, batch_of, check_same, timestamp};
+use crate::{CaseResult, Cx, ensure, ensure_eq};
 
 const REOPENS: Need = Need::SyncSurvives(Survives::Process);
 
@@ -23,6 +23,9 @@ cases! { "optional":
     replace_may_leave_a_range_empty [Need::Replace];
     replace_outside_its_range_is_refused [Need::Replace];
     replace_survives_reopen [Need::Replace, REOPENS];
+    parts_are_the_bytes_of_their_batch [Need::ReadPart];
+    parts_of_what_is_not_there_do_no_harm [Need::ReadPart];
+    parts_of_what_was_replaced_are_the_new_ones [Need::ReadPart, Need::Replace];
 }
 
 async fn filled(cx: &Cx) -> CaseResult<(Opened, Vec<RecordBatch>)> {
@@ -177,4 +180,109 @@ pub async fn replace_survives_reopen(cx: Cx) -> CaseResult {
     wanted.push(fresh);
     wanted.sort_by_key(RecordBatch::base_msn);
     check_same(&read_all(&opened.partition, Msn::ZERO).await?, &wanted, "after reopen")
+}
+
+/// Batches from one record to far larger than any page, one after the other in any order of sizes.
+fn of_all_sizes(cx: &Cx) -> CaseResult<Vec<RecordBatch>> {
+    let (mut batches, mut next) = (cx.samples().run(Msn::ZERO, 20)?, Msn::ZERO);
+    if let Some(last) = batches.last() {
+        next = last.next_msn();
+    }
+    for count in [1_u64, 40, 1, 1, 300, 3, 100, 100, 1, 20] {
+        let records: Vec<_> = (0..count)
+            .map(|n| Message::new(vec![u8::try_from(n % 251).unwrap_or(0); 700]))
+            .collect();
+        let batch = batch_of(next, &records)?;
+        next = batch.next_msn();
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// Some ranges of a batch of so many bytes: all of it, its ends, and parts in the middle.
+fn ranges(len: usize) -> Vec<Range<usize>> {
+    let middle = len / 2;
+    let page = middle..len.min(middle + 4_096);
+    vec![0..len, 0..1, len - 1..len, 61..len, middle..middle, page, len / 3..middle]
+}
+
+/// Every part of every one of these batches as the store has it.
+async fn check_parts(opened: &Opened, batches: &[RecordBatch]) -> CaseResult {
+    for batch in batches {
+        let msns = batch.base_msn()..batch.next_msn();
+        // As it is stored: with the leader epoch that the store has given it.
+        let stored = opened.partition.read(msns.start, ReadLimit::bytes(0)).await?;
+        let bytes = stored.first().map(RecordBatch::to_bytes).unwrap_or_default();
+        check_same(stored.get(..1).unwrap_or_default(), std::slice::from_ref(batch), "read")?;
+        for range in ranges(bytes.len()) {
+            let what = format!("bytes {range:?} of the batch {}..{}", msns.start, msns.end);
+            let part = opened.partition.read_part(msns.clone(), range.clone()).await?;
+            ensure!(part.is_some(), "no {what}, though `read_part` is claimed");
+            let wanted = bytes.get(range).unwrap_or_default();
+            ensure!(part.as_deref() == Some(wanted), "other {what} than `read` answers");
+        }
+    }
+    Ok(())
+}
+
+/// `read_part` answers the bytes that the batch has in the store, wherever it lies in it.
+pub async fn parts_are_the_bytes_of_their_batch(cx: Cx) -> CaseResult {
+    let opened = cx.open_partition().await?;
+    let batches = of_all_sizes(&cx)?;
+    opened.append_each(&batches).await?;
+    check_parts(&opened, &batches).await?;
+    opened.partition.sync().await?;
+    check_parts(&opened, &batches).await
+}
+
+/// What is no batch, or more than it, or gone: `None` or some other bytes, and no failure.
+pub async fn parts_of_what_is_not_there_do_no_harm(cx: Cx) -> CaseResult {
+    let opened = cx.open_partition().await?;
+    let batches = of_all_sizes(&cx)?;
+    opened.append_each(&batches).await?;
+    let end = opened.partition.bounds().next_msn;
+    let large = batches.iter().max_by_key(|batch| batch.encoded_len());
+    let Some(large) = large else { return Ok(()) };
+    let (first, next, len) = (large.base_msn(), large.next_msn(), large.encoded_len());
+    let asked = [
+        (first..next, 0..len + 1),
+        (first..next, len..len + 10),
+        (first..next, 0..usize::MAX >> 1),
+        (first..next, usize::MAX - 1..usize::MAX),
+        (first.plus(1)..next, 0..10),
+        (first..next.plus(1), 0..10),
+        (first..first.plus(1), 0..10),
+        (next..first, 0..10),
+        (end..end.plus(1), 0..10),
+        (Msn::MAX..Msn::MAX, 0..10),
+    ];
+    for trimmed in [false, true] {
+        for (msns, bytes) in asked.clone() {
+            let part = opened.partition.read_part(msns.clone(), bytes.clone()).await?;
+            let answered = part.map_or(0, |part| part.len());
+            ensure!(answered <= bytes.len(), "{answered} bytes for {bytes:?} of {msns:?}");
+        }
+        if !trimmed {
+            check_parts(&opened, &batches).await?;
+            opened.partition.trim(end).await?;
+        }
+    }
+    Ok(())
+}
+
+/// After `replace` a part is one of what is there now.
+pub async fn parts_of_what_was_replaced_are_the_new_ones(cx: Cx) -> CaseResult {
+    let opened = cx.open_partition().await?;
+    let batches = of_all_sizes(&cx)?;
+    opened.append_each(&batches).await?;
+    let large = batches.iter().max_by_key(|batch| batch.encoded_len());
+    let Some(large) = large else { return Ok(()) };
+    let range = large.base_msn()..large.next_msn();
+    let covers = usize::try_from(large.header().msn_count()).unwrap_or(0);
+    let fresh = batch_of(range.start, &vec![Message::new(vec![255; 650]); covers])?;
+    opened.partition.replace(range.clone(), vec![fresh.clone()]).await?;
+    let mut wanted = outside(&batches, &range);
+    wanted.push(fresh);
+    wanted.sort_by_key(RecordBatch::base_msn);
+    check_parts(&opened, &wanted).await
 }

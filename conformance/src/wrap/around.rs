@@ -30,6 +30,7 @@ pub enum Call {
     Append,
     Sync,
     Read,
+    ReadPart,
     Trim,
     Usage,
     Truncate,
@@ -46,7 +47,10 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
+        match self {
+            Self::ReadPart => f.write_str("read_part"),
+            _ => f.write_str(&format!("{self:?}").to_lowercase()),
+        }
     }
 }
 
@@ -188,6 +192,10 @@ impl<A: Around> PartitionStore for WrappedPartition<A> {
 
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>> {
         self.call(Call::Read, self.inner.read(from, limit)).await
+    }
+
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        self.call(Call::ReadPart, self.inner.read_part(batch, bytes)).await
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {

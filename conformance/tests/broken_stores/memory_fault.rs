@@ -74,6 +74,7 @@ pub(crate) enum MemoryFault {
     HidesTruncate,
     HidesFind,
     HidesReplace,
+    HidesParts,
     ClaimsReaderDocuments,
     ClaimsPrivate,
     HidesReaders,
@@ -89,6 +90,9 @@ pub(crate) enum MemoryFault {
     FindsTheTrimmed,
     TruncateKeepsHolder,
     ReplacesAnything,
+    PartsAreOfTheRecords,
+    PartBeyondTheEndPanics,
+    PartsAreStale,
     // Ownership.
     SecondWriterGetsIn,
     LockOutlivesDrop,

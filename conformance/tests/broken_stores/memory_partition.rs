@@ -1,12 +1,14 @@
 //! One partition of the memory store that is broken on purpose.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use msglog_conformance::sample::batch_of;
-use msglog_core::batch::DecodeLimits;
+use msglog_core::batch::{DecodeLimits, HEADER_BYTES};
 use msglog_core::store::{Bounds, MessageStore, PartitionStore, ReadLimit, Usage};
 use msglog_core::{Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 use msglog_memory::MemoryStore;
@@ -24,6 +26,8 @@ pub(crate) struct BrokenPartition {
     busy: AtomicBool,
     reading: tokio::sync::Mutex<()>,
     trimmed: AtomicBool,
+    /// Batches as they were appended, by their base MSNs.
+    parts: std::sync::Mutex<BTreeMap<Msn, Bytes>>,
 }
 
 impl BrokenPartition {
@@ -36,8 +40,8 @@ impl BrokenPartition {
         let synced = std::sync::Mutex::new(inner.bounds().next_msn);
         let announced = std::sync::Mutex::default();
         let (busy, trimmed) = (AtomicBool::default(), AtomicBool::default());
-        let reading = tokio::sync::Mutex::default();
-        Self { inner, store, fault, limit, synced, announced, busy, reading, trimmed }
+        let (reading, parts) = (tokio::sync::Mutex::default(), std::sync::Mutex::default());
+        Self { inner, store, fault, limit, synced, announced, busy, reading, trimmed, parts }
     }
 
     fn is(&self, fault: MemoryFault) -> bool {
@@ -100,6 +104,10 @@ impl BrokenPartition {
                 return answer;
             }
             _ => {}
+        }
+        if self.is(MemoryFault::PartsAreStale) {
+            let known = batches.iter().map(|batch| (batch.base_msn(), batch.to_bytes()));
+            self.parts.lock().unwrap().extend(known);
         }
         let answer = self.inner.append(batches).await;
         match (answer, self.fault) {
@@ -206,6 +214,27 @@ impl PartitionStore for BrokenPartition {
                 Ok(Vec::new())
             }
             answer => answer,
+        }
+    }
+
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        match self.fault {
+            MemoryFault::PartsAreOfTheRecords => {
+                let bytes = bytes.start + HEADER_BYTES..bytes.end + HEADER_BYTES;
+                self.inner.read_part(batch, bytes).await
+            }
+            MemoryFault::PartBeyondTheEndPanics => {
+                let held = self.inner.read(batch.start, ReadLimit::bytes(0)).await?;
+                Ok(held.first().map(|held| held.to_bytes().slice(bytes)))
+            }
+            MemoryFault::PartsAreStale => {
+                let known = self.parts.lock().unwrap().get(&batch.start).cloned();
+                let Some(known) = known else {
+                    return self.inner.read_part(batch, bytes).await;
+                };
+                Ok((bytes.end <= known.len()).then(|| known.slice(bytes)))
+            }
+            _ => self.inner.read_part(batch, bytes).await,
         }
     }
 

@@ -129,6 +129,7 @@ impl MessageStore for BrokenStore {
             MemoryFault::HidesTruncate => capabilities.truncate = false,
             MemoryFault::HidesFind => capabilities.find = false,
             MemoryFault::HidesReplace => capabilities.replace = false,
+            MemoryFault::HidesParts => capabilities.read_part = false,
             MemoryFault::ClaimsReaderDocuments => capabilities.shared_documents = true,
             MemoryFault::ClaimsPrivate => capabilities.ownership = Ownership::Private,
             MemoryFault::HidesReaders => capabilities.shared_readers = false,

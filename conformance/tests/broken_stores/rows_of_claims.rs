@@ -1,5 +1,7 @@
 //! The stores whose claims are wrong: what they can do, who owns them, what a crash leaves.
 
+use msglog_conformance::Status;
+
 use crate::file_store::FileFault as F;
 use crate::memory_fault::MemoryFault as M;
 use crate::table::{Row, file, memory};
@@ -16,6 +18,12 @@ pub(crate) const CLAIMS: &[Row] = &[
         "replace works, but is not claimed",
         "capabilities/unclaimed_replace_is_unsupported_and_changes_nothing",
         "succeeded, expected unsupported",
+    ),
+    memory(
+        M::HidesParts,
+        "parts of batches are answered, but not claimed",
+        "capabilities/unclaimed_parts_are_none",
+        "is not claimed",
     ),
     memory(
         M::ClaimsReaderDocuments,
@@ -106,6 +114,25 @@ pub(crate) const CLAIMS: &[Row] = &[
         "a replace that does not fit is ignored in silence",
         "optional/replace_outside_its_range_is_refused",
         "succeeded, expected invalid",
+    ),
+    memory(
+        M::PartsAreOfTheRecords,
+        "a part is counted from the first record on, not from the header",
+        "optional/parts_are_the_bytes_of_their_batch",
+        "no bytes 0..",
+    ),
+    memory(
+        M::PartBeyondTheEndPanics,
+        "a part beyond the end of its batch is a panic",
+        "optional/parts_of_what_is_not_there_do_no_harm",
+        "panicked",
+    )
+    .ends(Status::Crashed),
+    memory(
+        M::PartsAreStale,
+        "a part is that of what was appended, also after a replace",
+        "optional/parts_of_what_was_replaced_are_the_new_ones",
+        "than `read` answers",
     ),
     file(
         F::LosesReplaces,

@@ -1,5 +1,7 @@
 //! The fixed header of a batch: 61 bytes, parsed and checked for plausibility.
 
+use std::ops::Range;
+
 use bytes::{Buf, BufMut};
 
 use super::{Compression, HEADER_BYTES, Producer, TimestampKind, corrupt};
@@ -133,6 +135,11 @@ impl BatchHeader {
     /// The MSN after the last one that the batch covers; outside the CRC.
     pub fn next_msn(&self) -> Msn {
         self.base_msn.plus(self.msn_count())
+    }
+
+    /// The MSNs that the batch covers; the base lies outside the CRC.
+    pub(crate) fn msns(&self) -> Range<Msn> {
+        self.base_msn..self.next_msn()
     }
 
     /// How many MSNs the batch covers: at least 1, and at least as many as it has records.

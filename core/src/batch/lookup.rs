@@ -1,6 +1,6 @@
 //! Single records out of a batch, by MSN.
 
-use super::records::{DecodedBatch, RecordView};
+use super::records::{DecodedBatch, RecordView, RecordViews};
 use super::{Compression, DecodeLimits, RecordBatch, corrupt};
 use crate::{Msn, Record, Result};
 
@@ -76,7 +76,7 @@ impl RecordIndex {
 }
 
 impl DecodedBatch {
-    /// The record at `msn`, if the batch has it; parses all before it.
+    /// The record at `msn`, if the batch has it; passes over all before it.
     pub(crate) fn record(&self, msn: Msn) -> Result<Option<Record>> {
         find(&mut self.iter(), self, msn)
     }
@@ -102,18 +102,14 @@ impl RecordBatch {
     }
 }
 
-fn find<'a>(
-    views: &mut impl Iterator<Item = Result<RecordView<'a>>>,
-    decoded: &DecodedBatch,
-    msn: Msn,
-) -> Result<Option<Record>> {
-    for view in views {
-        let view = view?;
-        if view.msn >= msn {
-            return if view.msn == msn { decoded.own(&view).map(Some) } else { Ok(None) };
+fn find(views: &mut RecordViews<'_>, decoded: &DecodedBatch, msn: Msn) -> Result<Option<Record>> {
+    match views.next_from(msn) {
+        Some(view) => {
+            let view = view?;
+            if view.msn == msn { decoded.own(&view).map(Some) } else { Ok(None) }
         }
+        None => Ok(None),
     }
-    Ok(None)
 }
 
 #[cfg(test)]

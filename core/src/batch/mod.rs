@@ -28,6 +28,7 @@ mod compression;
 mod empty;
 mod header;
 mod lookup;
+mod outline;
 mod records;
 mod varint;
 
@@ -40,6 +41,7 @@ pub use self::empty::empty_batches;
 pub use self::header::BatchHeader;
 use self::header::{CRC_START, PREFIX_BYTES};
 pub(crate) use self::lookup::RecordIndex;
+pub(crate) use self::outline::{Outline, Part};
 pub use self::records::{DecodedBatch, HeaderView, HeaderViews, RecordView, RecordViews, Records};
 use crate::{Error, ErrorKind, Msn, Result, Timestamp};
 

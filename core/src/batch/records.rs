@@ -24,6 +24,17 @@ impl DecodedBatch {
         Self { cursor: Cursor::new(header), bytes, limits }
     }
 
+    /// Some consecutive records of a batch, so many from that offset delta on.
+    pub(super) fn part(header: &BatchHeader, bytes: Bytes, delta_min: u32, left: u32) -> Self {
+        let cursor = Cursor { delta_min, left, ..Cursor::new(header) };
+        Self { cursor, bytes, limits: DecodeLimits::default() }
+    }
+
+    /// The bytes of the records.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The records as borrowed views: no allocation and no reference count for each.
     pub fn iter(&self) -> RecordViews<'_> {
         RecordViews { cursor: self.cursor, rest: &self.bytes }
@@ -144,7 +155,28 @@ pub struct RecordViews<'a> {
     rest: &'a [u8],
 }
 
-impl RecordViews<'_> {
+impl<'a> RecordViews<'a> {
+    /// Passes over the next record, of which no more than its place is checked; `None` at the end.
+    pub(super) fn pass(&mut self) -> Option<Result<()>> {
+        self.cursor.pass(&mut self.rest).map(|delta| delta.map(|_| ()))
+    }
+
+    /// The next record at or after `msn`. Of those before it no more than their place is checked.
+    pub(super) fn next_from(&mut self, msn: Msn) -> Option<Result<RecordView<'a>>> {
+        let wanted = msn.distance_from(self.cursor.base_msn);
+        loop {
+            let before = (self.cursor, self.rest);
+            match self.cursor.pass(&mut self.rest)? {
+                Ok(delta) if u64::from(delta) < wanted => {}
+                Ok(_) => {
+                    (self.cursor, self.rest) = before;
+                    return self.next();
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
     /// Where the next record begins among `bytes_len`, its smallest offset delta, how many are left.
     pub(super) fn place(&self, bytes_len: usize) -> (usize, u32, u32) {
         (bytes_len - self.rest.len(), self.cursor.delta_min, self.cursor.left)
@@ -276,8 +308,22 @@ impl Cursor {
         }))
     }
 
+    /// As [`next`](Self::next), without looking at more of the record than its offset delta.
+    fn pass(&mut self, rest: &mut &[u8]) -> Option<Result<u32>> {
+        if self.ended || self.left == 0 {
+            return self.next(rest).map(|record| record.map(|_| 0));
+        }
+        let taken = self.take_head(rest);
+        self.left -= 1;
+        Some(taken.map(|(_, _, delta)| delta).map_err(|what| {
+            self.ended = true;
+            corrupt(what).within(place(self.base_msn))
+        }))
+    }
+
+    /// The fields of the next record from the key on, its timestamp delta and its offset delta.
     #[inline]
-    fn take_record<'a>(&mut self, rest: &mut &'a [u8]) -> Result<RecordView<'a>, &'static str> {
+    fn take_head<'a>(&mut self, rest: &mut &'a [u8]) -> Result<(&'a [u8], i64, u32), &'static str> {
         let length = varint::take_int(rest).ok_or("record length is cut or overlong")?;
         let length = usize::try_from(length).map_err(|_| "record length is negative")?;
         let (mut record, after) = rest.split_at_checked(length).ok_or("record is cut")?;
@@ -295,6 +341,12 @@ impl Cursor {
             return Err("offset delta is beyond the last one of the batch");
         }
         self.delta_min = delta + 1;
+        Ok((record, time, delta))
+    }
+
+    #[inline]
+    fn take_record<'a>(&mut self, rest: &mut &'a [u8]) -> Result<RecordView<'a>, &'static str> {
+        let (mut record, time, delta) = self.take_head(rest)?;
         let key = take_nullable(&mut record)?;
         let payload = take_nullable(&mut record)?;
         let headers = take_header_views(record)?;

@@ -30,12 +30,12 @@ pub(super) fn write(room: &mut [u8], value: i64) -> usize {
     let mut bits = zigzag(value);
     match room {
         [byte, ..] if bits < 0x80 => {
-            *byte = bits as u8;
+            *byte = (bits & 0x7f) as u8;
             return 1;
         }
         // Lengths and offset deltas of most records have two bytes.
         [low, high, ..] if bits < 0x4000 => {
-            (*low, *high) = ((bits & 0x7f) as u8 | 0x80, (bits >> 7) as u8);
+            (*low, *high) = ((bits & 0x7f) as u8 | 0x80, ((bits >> 7) & 0x7f) as u8);
             return 2;
         }
         _ => {}

@@ -1,19 +1,20 @@
 //! The batch cache: checked batches in memory, within a budget that all partitions of a log share.
 //!
-//! It holds what is read again: batches at the end that several subscriptions read, and batches
-//! that single records are read from. Large reads pass it by, so a scan neither pays for it nor
-//! flushes it. What a single record is read from once is not admitted: a batch must be asked for
-//! twice, and when the cache is full within a quarter as many other reads as it has batches. What
-//! has to go is chosen by a clock with one reference bit (F. J. Corbató, "A Paging Experiment with
-//! the Multics System", 1968).
+//! It holds what is read again: batches at the end that several subscriptions read, batches that
+//! single records are read from, and outlines of batches, with which a single record costs the
+//! reading of a part. Large reads pass it by, so a scan neither pays for it nor flushes it. What a
+//! single record is read from once is not admitted: a batch must be asked for twice, and when the
+//! cache is full within a quarter as many other reads as it has batches. Where there is an outline
+//! a batch asks once as many bytes of it were read by parts as it has.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::held::{Covers, Held, Place};
+use super::outlines::{OUTLINE_BATCH_BYTES_MIN, Outcome, Outlines};
 use super::touches::Touches;
-use crate::batch::RecordIndex;
+use crate::batch::{Outline, Part, RecordIndex};
 use crate::store::ReadLimit;
 use crate::{Msn, Record, RecordBatch, Result};
 
@@ -25,6 +26,8 @@ const POINT_BATCH_BYTES_MIN: usize = 4 << 10;
 const TAIL_BYTES_MAX: usize = 256 << 10;
 /// What a batch costs beside its bytes: its place, its slot, the headers of allocations.
 const BATCH_OVERHEAD_BYTES: usize = 256;
+/// Outlines take at most one part in so many of the budget.
+const OUTLINES_SHARE: usize = 2;
 
 /// What a log's batch cache has done since the log was opened.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,22 +39,28 @@ pub struct CacheStats {
     pub bytes: usize,
     /// Batches that are held.
     pub batches: usize,
+    /// Outlines that are held: of batches that were checked, of which parts can be read.
+    pub outlines: usize,
     /// Reads that were answered from it.
     pub hits: u64,
+    /// Reads of single records that took a part of a batch from the store, thanks to its outline.
+    pub parts: u64,
     /// Reads of single records, or by one of several tailers, that it could not answer.
     pub misses: u64,
     /// Batches that were admitted.
     pub admitted: u64,
-    /// Batches that had to go for others.
+    /// Batches and outlines that had to go for others.
     pub evicted: u64,
 }
 
 impl CacheStats {
-    /// The share of reads that were answered from it, 0.0 to 1.0; `None` before the first one.
+    /// The share of reads for which no whole batch was read, 0.0 to 1.0; `None` before the first
+    /// one.
     pub fn hit_rate(&self) -> Option<f64> {
-        let reads = self.hits.saturating_add(self.misses);
+        let spared = self.hits.saturating_add(self.parts);
+        let reads = spared.saturating_add(self.misses);
         #[expect(clippy::cast_precision_loss, reason = "a share of counts is approximate")]
-        (reads > 0).then(|| self.hits as f64 / reads as f64)
+        (reads > 0).then(|| spared as f64 / reads as f64)
     }
 }
 
@@ -59,35 +68,48 @@ impl CacheStats {
 #[derive(Debug)]
 pub(super) struct BatchCache {
     bytes_max: usize,
+    /// Whether the store answers parts of batches: only then outlines are worth anything.
+    parts: bool,
     state: Mutex<State>,
     hits: AtomicU64,
+    parts_read: AtomicU64,
     misses: AtomicU64,
     partitions: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
-    /// By partition and base MSN: the slot.
-    places: BTreeMap<(u64, Msn), usize>,
-    slots: Vec<Option<Slot>>,
-    free: Vec<usize>,
-    /// The slot that the clock looks at next.
-    hand: usize,
-    bytes: usize,
+    bytes_max: usize,
+    batches: Held<Whole>,
+    outlines: Outlines,
     touches: Touches,
     admitted: u64,
     evicted: u64,
 }
 
+/// A batch that is held.
 #[derive(Debug)]
-struct Slot {
-    place: (u64, Msn),
+struct Whole {
     batch: RecordBatch,
     /// Where its records begin, once a single one was read.
     index: Option<Arc<RecordIndex>>,
-    bytes: usize,
-    /// Whether it was read since the hand last passed.
-    read: bool,
+}
+
+impl Covers for Whole {
+    fn next_msn(&self) -> Msn {
+        self.batch.next_msn()
+    }
+}
+
+/// What the cache knows of a single record.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// Itself, or that its batch has none there.
+    Record(Option<Record>),
+    /// The part of a stored batch that it is in.
+    Part(Part),
+    /// Nothing.
+    Nothing,
 }
 
 /// The cache as one partition sees it; forgets all of it when dropped.
@@ -108,11 +130,15 @@ pub(super) struct Unchanged(u64);
 
 impl BatchCache {
     /// A cache of at most this many bytes; none for 0.
-    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+    ///
+    /// With `parts`, the store answers parts of batches.
+    pub(super) fn new(bytes_max: usize, parts: bool) -> Arc<Self> {
         Arc::new(Self {
             bytes_max,
+            parts,
             state: Mutex::new(State::for_budget(bytes_max)),
             hits: AtomicU64::new(0),
+            parts_read: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             partitions: AtomicU64::new(0),
         })
@@ -138,9 +164,11 @@ impl BatchCache {
         let state = self.lock();
         CacheStats {
             bytes_max: self.bytes_max,
-            bytes: state.bytes,
-            batches: state.places.len(),
+            bytes: state.bytes(),
+            batches: state.batches.len(),
+            outlines: state.outlines.len(),
             hits: self.hits.load(Ordering::Relaxed),
+            parts: self.parts_read.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             admitted: state.admitted,
             evicted: state.evicted,
@@ -170,17 +198,22 @@ impl PartitionCache {
         {
             let mut state = self.shared.lock();
             while next < end && (batches.is_empty() || bytes < limit.bytes) {
-                let holder = state.holder((self.id, next), !batches.is_empty());
-                let Some(slot) = holder.filter(|slot| slot.batch.next_msn() <= end) else { break };
-                let after = bytes.saturating_add(slot.batch.encoded_len());
+                let place = (self.id, next);
+                let held = match batches.is_empty() {
+                    true => state.batches.holder(place),
+                    false => state.batches.at(place),
+                };
+                let Some(slot) = held.filter(|slot| slot.value.next_msn() <= end) else { break };
+                let batch = &slot.value.batch;
+                let after = bytes.saturating_add(batch.encoded_len());
                 slot.read = true;
                 if !batches.is_empty() && after > limit.bytes {
                     bytes = limit.bytes;
                     break;
                 }
                 bytes = after;
-                next = slot.batch.next_msn();
-                batches.push(slot.batch.clone());
+                next = batch.next_msn();
+                batches.push(batch.clone());
             }
         }
         let whole = !batches.is_empty() && (next >= end || bytes >= limit.bytes);
@@ -190,31 +223,43 @@ impl PartitionCache {
         whole.then_some(batches)
     }
 
-    /// The record at `msn`, if its batch is held; `Some(None)` when that batch has none there.
-    pub(super) fn record(&self, msn: Msn, end: Msn) -> Result<Option<Option<Record>>> {
+    /// What is known of the record at `msn`, if its batch ends at or below `end`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordBatch::decoded`], and [`Corrupt`](crate::ErrorKind::Corrupt).
+    pub(super) fn record(&self, msn: Msn, end: Msn) -> Result<Known> {
         if self.off.load(Ordering::Acquire) {
-            return Ok(None);
+            return Ok(Known::Nothing);
         }
         let since = self.unchanged();
         let found = {
             let mut state = self.shared.lock();
-            let holder = state.holder((self.id, msn), false);
-            holder.filter(|slot| slot.batch.next_msn() <= end).map(|slot| {
-                slot.read = true;
-                slot.index.clone().ok_or_else(|| slot.batch.clone())
-            })
+            let place = (self.id, msn);
+            let holder = state.batches.holder(place);
+            match holder.filter(|slot| slot.value.next_msn() <= end) {
+                None => return Ok(state.part(place, end).map_or(Known::Nothing, Known::Part)),
+                Some(slot) => {
+                    slot.read = true;
+                    slot.value.index.clone().ok_or_else(|| slot.value.batch.clone())
+                }
+            }
         };
         let index = match found {
-            None => return Ok(None),
-            Some(Ok(index)) => index,
-            Some(Err(batch)) => {
+            Ok(index) => index,
+            Err(batch) => {
                 let index = Arc::new(RecordIndex::of(&batch)?);
                 self.admit(batch, Some(Arc::clone(&index)), since);
                 index
             }
         };
         self.shared.hits.fetch_add(1, Ordering::Relaxed);
-        index.record(msn).map(Some)
+        index.record(msn).map(Known::Record)
+    }
+
+    /// A part was read, and was as it had been when all of its batch was checked.
+    pub(super) fn part_answered(&self) {
+        self.shared.parts_read.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Considers what was read from the store, up to `end`, with this limit.
@@ -247,7 +292,7 @@ impl PartitionCache {
         }
     }
 
-    /// Considers a batch that a single record was read from.
+    /// Considers a batch that a single record was read from, or its outline.
     ///
     /// # Errors
     ///
@@ -260,6 +305,23 @@ impl PartitionCache {
             let batch = batch.detached();
             let index = Arc::new(RecordIndex::of(&batch)?);
             self.admit(batch, Some(index), since);
+            return Ok(());
+        }
+        self.outline(batch, since)
+    }
+
+    /// Makes the outline of a batch, where that pays and is not done.
+    fn outline(&self, batch: &RecordBatch, since: Unchanged) -> Result<()> {
+        let place = (self.id, batch.base_msn());
+        let pays = self.shared.parts && batch.encoded_len() >= OUTLINE_BATCH_BYTES_MIN;
+        if !pays || self.shared.lock().outlines.has(place, batch.header()) {
+            return Ok(());
+        }
+        if let Some(outline) = Outline::of(batch)? {
+            let mut state = self.shared.lock();
+            if self.may_admit(since) {
+                state.admit_outline(place, outline);
+            }
         }
         Ok(())
     }
@@ -275,26 +337,21 @@ impl PartitionCache {
             return false;
         }
         self.miss();
-        let mut state = self.shared.lock();
-        let is_full = state.bytes.saturating_add(bytes) > budget;
-        // What comes back later is no better than what would have to go for it.
-        let within = if is_full { state.places.len() / 4 } else { usize::MAX };
-        state.touches.touch((self.id, batch.base_msn()), within)
+        self.shared.lock().is_wanted((self.id, batch.base_msn()), bytes)
     }
 
     fn admit(&self, batch: RecordBatch, index: Option<Arc<RecordIndex>>, since: Unchanged) {
         let place = (self.id, batch.base_msn());
-        let marks = index.as_ref().map_or(0, |index| index.bytes());
-        let bytes = batch.encoded_len() + marks + BATCH_OVERHEAD_BYTES;
-        if bytes > self.shared.bytes_max {
-            return;
-        }
-        let slot = Slot { place, batch, index, bytes, read: false };
         let mut state = self.shared.lock();
-        // Looked at under the lock that a change takes when it is done.
-        if self.changes.load(Ordering::Acquire) == since.0 && !self.off.load(Ordering::Acquire) {
-            state.admit(slot, self.shared.bytes_max);
+        if self.may_admit(since) {
+            state.admit(place, Whole { batch, index });
         }
+    }
+
+    /// Whether what was read then is still so; to be asked under the lock that a change takes when
+    /// it is done.
+    fn may_admit(&self, since: Unchanged) -> bool {
+        self.changes.load(Ordering::Acquire) == since.0 && !self.off.load(Ordering::Acquire)
     }
 
     /// Lets what overlaps `range` go, and admits nothing that was read before.
@@ -334,231 +391,78 @@ impl Drop for Tailer {
 }
 
 impl State {
-    fn for_budget(bytes: usize) -> Self {
+    fn for_budget(bytes_max: usize) -> Self {
         Self {
-            places: BTreeMap::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            hand: 0,
-            bytes: 0,
-            touches: Touches::for_budget(bytes),
+            bytes_max,
+            batches: Held::default(),
+            outlines: Outlines::default(),
+            touches: Touches::for_budget(bytes_max),
             admitted: 0,
             evicted: 0,
         }
     }
 
-    /// The slot of the batch that holds the MSN, or, for an exact place, that begins there.
-    fn holder(&mut self, place: (u64, Msn), exact: bool) -> Option<&mut Slot> {
-        let (found, slot) = self.places.range(..=place).next_back()?;
-        if found.0 != place.0 || (exact && *found != place) {
-            return None;
-        }
-        let slot = self.slots.get_mut(*slot)?.as_mut()?;
-        (slot.batch.next_msn() > place.1).then_some(slot)
+    fn bytes(&self) -> usize {
+        self.batches.bytes() + self.outlines.bytes()
     }
 
-    fn admit(&mut self, slot: Slot, bytes_max: usize) {
-        if let Some(before) = self.places.get(&slot.place).copied() {
-            // The same batch: only what an index adds is news.
-            if slot.index.is_none() {
-                return;
+    /// Whether a batch of so many bytes was asked for lately; remembers that it is now.
+    fn is_wanted(&mut self, place: Place, bytes: usize) -> bool {
+        let is_full = self.bytes().saturating_add(bytes) > self.bytes_max;
+        // What comes back later is no better than what would have to go for it.
+        let within = if is_full { self.batches.len() / 4 } else { usize::MAX };
+        self.touches.touch(place, within)
+    }
+
+    /// The part in which a record is; none where the whole batch had better be read and held.
+    fn part(&mut self, place: Place, end: Msn) -> Option<Part> {
+        match self.outlines.part(place, end)? {
+            Outcome::Part(part) => Some(part),
+            Outcome::Worn(part) => {
+                let (base, bytes) = (part.header().base_msn(), part.header().encoded_len());
+                (!self.is_wanted((place.0, base), bytes)).then_some(part)
             }
-            self.remove(before);
         }
-        while self.bytes.saturating_add(slot.bytes) > bytes_max {
-            self.evict();
+    }
+
+    fn admit(&mut self, place: Place, whole: Whole) {
+        let marks = whole.index.as_ref().map_or(0, |index| index.bytes());
+        let bytes = whole.batch.encoded_len() + marks + BATCH_OVERHEAD_BYTES;
+        // The same batch: only what an index adds is news.
+        let is_news = whole.index.is_some() || self.batches.at(place).is_none();
+        if bytes > self.bytes_max || !is_news {
+            return;
+        }
+        self.batches.remove(place);
+        while self.bytes().saturating_add(bytes) > self.bytes_max
+            && (self.batches.evict() || self.outlines.evict())
+        {
+            self.evicted += 1;
         }
         self.admitted += 1;
-        self.bytes += slot.bytes;
-        let place = slot.place;
-        let number = self.free.pop().unwrap_or(self.slots.len());
-        match self.slots.get_mut(number) {
-            Some(free) => *free = Some(slot),
-            None => self.slots.push(Some(slot)),
-        }
-        self.places.insert(place, number);
+        self.batches.insert(place, whole, bytes);
     }
 
-    /// Lets the next batch go that was not read since the hand last passed it.
-    fn evict(&mut self) {
-        while !self.places.is_empty() {
-            let number = self.hand;
-            self.hand = if number + 1 < self.slots.len() { number + 1 } else { 0 };
-            match self.slots.get_mut(number).and_then(Option::as_mut) {
-                None => {}
-                Some(slot) if slot.read => slot.read = false,
-                Some(_) => {
-                    self.evicted += 1;
-                    return self.remove(number);
-                }
-            }
+    fn admit_outline(&mut self, place: Place, outline: Outline) {
+        let (bytes, share) = (Outlines::cost(&outline), self.bytes_max / OUTLINES_SHARE);
+        if bytes > share {
+            return;
         }
-    }
-
-    fn remove(&mut self, number: usize) {
-        if let Some(slot) = self.slots.get_mut(number).and_then(Option::take) {
-            self.places.remove(&slot.place);
-            self.bytes = self.bytes.saturating_sub(slot.bytes);
-            self.free.push(number);
+        self.outlines.remove(place);
+        while self.outlines.bytes().saturating_add(bytes) > share && self.outlines.evict() {
+            self.evicted += 1;
         }
+        while self.bytes().saturating_add(bytes) > self.bytes_max && self.batches.evict() {
+            self.evicted += 1;
+        }
+        self.outlines.insert(place, outline);
     }
 
     fn forget(&mut self, partition: u64, range: &Range<Msn>) {
-        let held = self.places.range((partition, Msn::ZERO)..(partition, range.end));
-        let mut gone = Vec::new();
-        for number in held.rev().map(|(_, number)| *number) {
-            let slot = self.slots.get(number).and_then(Option::as_ref);
-            if slot.is_some_and(|slot| slot.batch.next_msn() <= range.start) {
-                break;
-            }
-            gone.push(number);
-        }
-        gone.into_iter().for_each(|number| self.remove(number));
+        self.batches.forget(partition, range);
+        self.outlines.forget(partition, range);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
-    use crate::{Message, Timestamp};
-
-    fn batch(base: u64, records: u64, bytes: usize) -> RecordBatch {
-        let mut builder = BatchBuilder::new(BatchOptions::default());
-        for number in base..base + records {
-            let fill = u8::try_from(number % 251).unwrap();
-            builder.push(&Message::new(vec![fill; bytes]), Timestamp::from_millis(0)).unwrap();
-        }
-        let mut batch = builder.build().unwrap();
-        batch.stamp(Msn::new(base), NO_EPOCH);
-        batch
-    }
-
-    fn held(cache: &PartitionCache, base: u64) -> bool {
-        cache.page(Msn::new(base), Msn::MAX, ReadLimit::bytes(0)).is_some()
-    }
-
-    /// Offers a batch as a read of a single record does.
-    fn offer(cache: &PartitionCache, batch: &RecordBatch) {
-        let since = cache.unchanged();
-        cache.offer(std::slice::from_ref(batch), Msn::MAX, ReadLimit::bytes(0), since);
-    }
-
-    #[test]
-    fn memory_stays_within_the_budget_whatever_is_offered() {
-        let shared = BatchCache::new(100_000);
-        let caches = [shared.of_partition(), shared.of_partition()];
-        for round in 0..2_000_u64 {
-            let base = round * 7 % 311 * 10;
-            let bytes = usize::try_from(round * 37 % 9_000).unwrap() + 500;
-            for cache in &caches {
-                let since = cache.unchanged();
-                let batch = batch(base, 10, bytes);
-                offer(cache, &batch);
-                cache.offer_indexed(&batch, since).unwrap();
-                let state = shared.lock();
-                let slots: Vec<_> = state.slots.iter().flatten().collect();
-                assert_eq!(state.bytes, slots.iter().map(|slot| slot.bytes).sum::<usize>());
-                assert!(slots.iter().all(|slot| slot.bytes > slot.batch.encoded_len()));
-                assert_eq!(state.places.len(), slots.len());
-                assert!(state.bytes <= 100_000, "{} bytes", state.bytes);
-            }
-        }
-        let stats = shared.stats();
-        assert!(stats.admitted > 50 && stats.evicted > 50, "{stats:?}");
-        drop(caches);
-        assert_eq!((shared.stats().bytes, shared.stats().batches), (0, 0), "partitions are gone");
-    }
-
-    #[test]
-    fn batch_is_kept_from_the_second_read_of_a_record_on() {
-        let shared = BatchCache::new(1 << 20);
-        let cache = shared.of_partition();
-        let batch = batch(10, 5, 2_000);
-        offer(&cache, &batch);
-        assert!(!held(&cache, 10));
-        offer(&cache, &batch);
-        for msn in 10..15 {
-            let page = cache.page(Msn::new(msn), Msn::MAX, ReadLimit::bytes(0));
-            assert_eq!(page, Some(vec![batch.clone()]), "MSN {msn}");
-            let record = cache.record(Msn::new(msn), Msn::MAX).unwrap().unwrap().unwrap();
-            assert_eq!(record.msn, Msn::new(msn));
-        }
-        assert!(!held(&cache, 9) && !held(&cache, 15));
-        assert!(cache.page(Msn::new(10), Msn::new(14), ReadLimit::bytes(0)).is_none(), "unacked");
-        assert!(cache.record(Msn::new(10), Msn::new(14)).unwrap().is_none(), "unacked");
-        assert!(!held(&shared.of_partition(), 10), "another partition");
-    }
-
-    #[test]
-    fn scan_neither_fills_nor_flushes_it() {
-        let shared = BatchCache::new(50_000);
-        let cache = shared.of_partition();
-        let wanted = batch(0, 5, 2_000);
-        (0..2).for_each(|_| offer(&cache, &wanted));
-        for round in 0..3 {
-            for base in 1..1_000 {
-                let since = cache.unchanged();
-                let batches = [batch(base * 5, 5, 2_000)];
-                cache.offer(&batches, Msn::MAX, ReadLimit::default(), since);
-            }
-            assert!(held(&cache, 0), "after scan {round}");
-        }
-        // Batches that single records are read from once, one after the other.
-        for base in 1..1_000 {
-            offer(&cache, &batch(base * 5, 5, 2_000));
-        }
-        assert!(held(&cache, 0));
-        assert_eq!(shared.stats().admitted, 1);
-    }
-
-    #[test]
-    fn tail_is_kept_only_where_several_read_it() {
-        let shared = BatchCache::new(1 << 20);
-        let cache = shared.of_partition();
-        let batches = [batch(0, 1, 10), batch(1, 2, 10)];
-        let end = Msn::new(3);
-        let offer = || cache.offer(&batches, end, ReadLimit::default(), cache.unchanged());
-        let one = cache.tailer();
-        offer();
-        assert_eq!(cache.page(Msn::ZERO, end, ReadLimit::default()), None, "one subscription");
-        let other = cache.tailer();
-        offer();
-        let page = cache.page(Msn::ZERO, end, ReadLimit::default());
-        assert_eq!(page.unwrap(), batches, "two subscriptions");
-        assert_eq!(cache.page(Msn::ZERO, Msn::new(4), ReadLimit::default()), None, "not all of it");
-        drop((one, other));
-        cache.forget(&(Msn::ZERO..Msn::MAX));
-        offer();
-        assert_eq!(cache.page(Msn::ZERO, end, ReadLimit::default()), None, "none any more");
-    }
-
-    #[test]
-    fn what_is_forgotten_or_was_read_before_is_not_served() {
-        let shared = BatchCache::new(1 << 20);
-        let cache = shared.of_partition();
-        let batches: Vec<_> = (0..6).map(|n| batch(n * 10, 10, 1_000)).collect();
-        let fill = || batches.iter().cycle().take(12).for_each(|batch| offer(&cache, batch));
-        for (range, left) in [
-            (0..30, [false, false, false, true, true, true]),
-            (25..26, [true, true, false, true, true, true]),
-            (30..u64::MAX, [true, true, true, false, false, false]),
-            (29..31, [true, true, false, false, true, true]),
-        ] {
-            fill();
-            let since = cache.unchanged();
-            cache.forget(&(Msn::new(range.start)..Msn::new(range.end)));
-            let found = [0, 10, 20, 30, 40, 50].map(|base| held(&cache, base));
-            assert_eq!(found, left, "{range:?}");
-            let late = |batch| cache.offer(&[batch], Msn::MAX, ReadLimit::bytes(0), since);
-            batches.iter().cloned().for_each(late);
-            let found = [0, 10, 20, 30, 40, 50].map(|base| held(&cache, base));
-            assert_eq!(found, left, "{range:?}, read before the change");
-        }
-        fill();
-        cache.turn_off();
-        fill();
-        assert!(!held(&cache, 0));
-        assert_eq!(shared.stats().bytes, 0);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::cache::PartitionCache;
 use crate::store::{Bounds, PartitionStore, ReadLimit, SegmentRoom, Usage};
@@ -87,6 +88,18 @@ impl PartitionStore for CachedStore {
         self.inner.read(from, limit)
     }
 
+    fn read_part<'life0, 'async_trait>(
+        &'life0 self,
+        batch: Range<Msn>,
+        bytes: Range<usize>,
+    ) -> Answer<'async_trait, Option<Bytes>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.inner.read_part(batch, bytes)
+    }
+
     async fn trim(&self, before: Msn) -> Result<Msn> {
         let trimmed = self.inner.trim(before).await;
         // Below the first MSN nobody looks, also when this is not reached: it frees the memory.
@@ -136,7 +149,7 @@ mod tests {
     use futures::FutureExt;
     use tokio::sync::Semaphore;
 
-    use super::super::cache::BatchCache;
+    use super::super::cache::{BatchCache, Known};
     use super::*;
     use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
     use crate::{Message, Timestamp};
@@ -170,6 +183,10 @@ mod tests {
         async fn read(&self, _: Msn, _: ReadLimit) -> Result<Vec<RecordBatch>> {
             Ok(vec![self.batch.lock().unwrap().clone()])
         }
+        async fn read_part(&self, _: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+            let stored = self.batch.lock().unwrap().to_bytes();
+            Ok((bytes.end <= stored.len()).then(|| stored.slice(bytes)))
+        }
         async fn trim(&self, _: Msn) -> Result<Msn> {
             Ok(Msn::ZERO)
         }
@@ -190,7 +207,7 @@ mod tests {
 
     fn cached() -> (Arc<One>, CachedStore) {
         let one = Arc::new(One { batch: Mutex::new(batch("first")), changes: Semaphore::new(0) });
-        let cache = BatchCache::new(1 << 20).of_partition();
+        let cache = BatchCache::new(1 << 20, true).of_partition();
         (one.clone(), CachedStore { inner: one, cache })
     }
 
@@ -245,6 +262,79 @@ mod tests {
             // It happens after all, behind the back of whoever dropped it.
             *one.batch.lock().unwrap() = batch(change);
             assert_eq!(read(&store).await, batch(change));
+        }
+    }
+
+    /// Reads a single record's whole batch, as is done where there is no outline of it yet.
+    async fn read_whole(store: &CachedStore) -> RecordBatch {
+        let since = store.cache.unchanged();
+        let batch = store.read(Msn::ZERO, ReadLimit::bytes(0)).await.unwrap().remove(0);
+        store.cache.offer_indexed(&batch, since).unwrap();
+        batch
+    }
+
+    /// The record's payload as its part in the store has it, if there is an outline to tell.
+    async fn read_part(store: &CachedStore) -> Option<Bytes> {
+        let Known::Part(part) = store.cache.record(Msn::ZERO, Msn::MAX).unwrap() else {
+            return None;
+        };
+        let read = store.read_part(part.header().msns(), part.bytes()).await.unwrap();
+        let record = part.decoded(read?)?.record(Msn::ZERO).unwrap();
+        record.unwrap().payload
+    }
+
+    fn payload(text: &str) -> Option<Bytes> {
+        Some(text.repeat(5_000).into())
+    }
+
+    #[tokio::test]
+    async fn outline_of_what_was_replaced_or_truncated_is_never_used_again() {
+        for change in ["replaced", "truncated"] {
+            let (one, store) = cached();
+            assert_eq!(read_part(&store).await, None, "never read");
+            read_whole(&store).await;
+            assert_eq!(read_part(&store).await, payload("first"));
+            // A read that began before the change and is offered after it.
+            let since = store.cache.unchanged();
+            let late = store.read(Msn::ZERO, ReadLimit::bytes(0)).await.unwrap().remove(0);
+            one.changes.add_permits(1);
+            match change {
+                "replaced" => store.replace(Msn::ZERO..Msn::new(1), vec![]).await.unwrap(),
+                _ => drop(store.truncate(Msn::ZERO).await.unwrap()),
+            }
+            store.cache.offer_indexed(&late, since).unwrap();
+            assert_eq!(read_part(&store).await, None);
+            let known = store.cache.record(Msn::ZERO, Msn::MAX).unwrap();
+            assert!(matches!(known, Known::Nothing), "{known:?}");
+            read_whole(&store).await;
+            let now = store.cache.record(Msn::ZERO, Msn::MAX).unwrap();
+            assert!(!matches!(now, Known::Nothing), "what is there now is known");
+        }
+    }
+
+    #[tokio::test]
+    async fn outline_is_not_trusted_while_its_batch_is_replaced() {
+        let (one, store) = cached();
+        read_whole(&store).await;
+        // The store has done it, and has not answered yet.
+        *one.batch.lock().unwrap() = batch("other");
+        assert_eq!(read_part(&store).await, None);
+    }
+
+    #[tokio::test]
+    async fn change_that_was_dropped_half_way_ends_the_outlines() {
+        for change in ["replaced", "truncated"] {
+            let (_one, store) = cached();
+            read_whole(&store).await;
+            match change {
+                "replaced" => drop(store.replace(Msn::ZERO..Msn::new(1), vec![]).now_or_never()),
+                _ => drop(store.truncate(Msn::ZERO).now_or_never()),
+            }
+            for _ in 0..3 {
+                let known = store.cache.record(Msn::ZERO, Msn::MAX).unwrap();
+                assert!(matches!(known, Known::Nothing), "{known:?}");
+                read_whole(&store).await;
+            }
         }
     }
 }

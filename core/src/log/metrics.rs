@@ -56,7 +56,9 @@ fn report_log(stats: &LogStats) {
     metrics::gauge!("msglog_in_flight_bytes").set(float(stats.in_flight_bytes as u64));
     metrics::gauge!("msglog_cache_bytes").set(float(stats.cache.bytes as u64));
     metrics::gauge!("msglog_cache_batches").set(float(stats.cache.batches as u64));
+    metrics::gauge!("msglog_cache_outlines").set(float(stats.cache.outlines as u64));
     metrics::counter!("msglog_cache_hits_total").absolute(stats.cache.hits);
+    metrics::counter!("msglog_cache_parts_total").absolute(stats.cache.parts);
     metrics::counter!("msglog_cache_misses_total").absolute(stats.cache.misses);
     metrics::counter!("msglog_cache_evicted_total").absolute(stats.cache.evicted);
 }

@@ -40,6 +40,7 @@ mod engine;
 mod expiry;
 mod filter;
 mod find;
+mod held;
 mod hooks;
 mod in_flight;
 mod latest;
@@ -48,6 +49,7 @@ mod merged;
 mod metrics;
 #[cfg(all(test, shuttle))]
 mod models;
+mod outlines;
 mod partition;
 mod partitioner;
 mod producers;

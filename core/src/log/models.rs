@@ -168,7 +168,7 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
         documents: Arc::new(NoDocuments),
         hooks: Arc::new(Hooks::of(&options)),
         latest_bytes: Arc::new(Budget::of(1 << 20)),
-        cache: BatchCache::new(0),
+        cache: BatchCache::new(0, false),
     };
     let name = "orders-0".parse().unwrap();
     let store = Arc::clone(store) as Arc<dyn PartitionStore>;

@@ -2,13 +2,18 @@
 
 use std::fmt;
 
+use super::cache::Known;
 use super::partition::Partition;
-use crate::batch::DecodeLimits;
+use crate::batch::{DecodeLimits, DecodedBatch, Part};
 use crate::store::ReadLimit;
 use crate::{Error, ErrorKind, Msn, Record, RecordBatch, Result};
 
 /// The most records that one call of `read_many` asks for.
 pub(super) const READ_MANY_MAX: usize = 100_000;
+
+/// Parts of a batch are read one by one while they are less than one part in so many of it: each
+/// costs as much as reading and checking so many times its bytes at once.
+const PARTS_BYTES_SHARE: usize = 8;
 
 /// A read of a single batch, whatever its size.
 const ONE_BATCH: ReadLimit = ReadLimit::bytes(0);
@@ -50,8 +55,17 @@ impl Partition {
         if msn < first || msn >= end {
             return Ok(None);
         }
-        if let Some(found) = self.cached_record(msn, end)? {
-            return Ok(found);
+        match self.cache.record(msn, end)? {
+            Known::Record(record) => {
+                self.counters.read(1, 0);
+                return Ok(record);
+            }
+            Known::Part(part) => {
+                if let Some(records) = self.read_part(&part).await? {
+                    return records.record(msn);
+                }
+            }
+            Known::Nothing => {}
         }
         let Some(batch) = self.batch_from(msn, end).await? else { return Ok(None) };
         batch.decoded(DecodeLimits::default())?.record(msn)
@@ -73,15 +87,26 @@ impl Partition {
             if *msn >= end {
                 break;
             }
-            if let Some(record) = self.cached_record(*msn, end)? {
-                put(&mut found, *place, record);
-                rest = after;
-                continue;
+            match self.cache.record(*msn, end)? {
+                Known::Record(record) => {
+                    self.counters.read(1, 0);
+                    put(&mut found, *place, record);
+                    rest = after;
+                    continue;
+                }
+                Known::Part(part) if pays(&part, rest) => {
+                    if let Some(records) = self.read_part(&part).await? {
+                        let (here, after) = split_below(rest, part.msns().end);
+                        take(&records, here, &mut found)?;
+                        rest = after;
+                        continue;
+                    }
+                }
+                _ => {}
             }
             let Some(batch) = self.batch_from(*msn, end).await? else { break };
-            let within = rest.partition_point(|(msn, _)| *msn < batch.next_msn());
-            let (here, after) = rest.split_at(within);
-            take(&batch, here, &mut found)?;
+            let (here, after) = split_below(rest, batch.next_msn());
+            take(&batch.decoded(DecodeLimits::default())?, here, &mut found)?;
             rest = after;
         }
         let why = self.reasons().await?;
@@ -89,12 +114,14 @@ impl Partition {
         Ok(answers.map(|(msn, record)| record.ok_or_else(|| why.of(*msn))).collect())
     }
 
-    fn cached_record(&self, msn: Msn, end: Msn) -> Result<Option<Option<Record>>> {
-        let found = self.cache.record(msn, end)?;
-        if found.is_some() {
-            self.counters.read(1, 0);
-        }
-        Ok(found)
+    /// The records of a part of a batch; `None` where the store does not answer it, or it is not
+    /// what was checked: then only the whole batch can tell.
+    async fn read_part(&self, part: &Part) -> Result<Option<DecodedBatch>> {
+        let read = self.store.read_part(part.header().msns(), part.bytes()).await?;
+        let Some(records) = read.and_then(|bytes| part.decoded(bytes)) else { return Ok(None) };
+        self.counters.read(u64::from(part.record_count()), part.bytes().len() as u64);
+        self.cache.part_answered();
+        Ok(Some(records))
     }
 
     /// The batch that holds `msn`, or the next one, below `end`; offered to the cache.
@@ -133,14 +160,26 @@ impl Reasons {
     }
 }
 
-/// Takes those of the batch's records that are asked for; `asked` is sorted.
-fn take(
-    batch: &RecordBatch,
-    mut asked: &[(Msn, usize)],
-    found: &mut [Option<Record>],
-) -> Result<()> {
-    let decoded = batch.decoded(DecodeLimits::default())?;
-    for view in &decoded {
+/// An MSN that is asked for, and the place of its answer.
+type Asked = (Msn, usize);
+
+/// Whether so few records of a batch are asked for that reading parts of it costs less than all of
+/// it; `asked` is sorted and begins in the part.
+fn pays(part: &Part, asked: &[Asked]) -> bool {
+    let (here, _) = split_below(asked, part.header().next_msn());
+    let (beyond, parts) = (split_below(here, part.msns().end).1, PARTS_BYTES_SHARE);
+    let bytes = part.bytes().len().saturating_mul(beyond.len().saturating_mul(parts));
+    bytes <= part.header().encoded_len()
+}
+
+/// Those below the MSN, and the rest.
+fn split_below(asked: &[Asked], end: Msn) -> (&[Asked], &[Asked]) {
+    asked.split_at(asked.partition_point(|(msn, _)| *msn < end))
+}
+
+/// Takes those of the records that are asked for; `asked` is sorted.
+fn take(decoded: &DecodedBatch, mut asked: &[Asked], found: &mut [Option<Record>]) -> Result<()> {
+    for view in decoded {
         let view = view?;
         while let [(msn, place), after @ ..] = asked {
             if *msn > view.msn {

@@ -58,7 +58,7 @@ impl Topics {
             store_blocks: capabilities.calls_block,
             documents: store.clone(),
             hooks: Arc::new(Hooks::of(&options)),
-            cache: BatchCache::new(cache_bytes(&options, &capabilities)),
+            cache: BatchCache::new(cache_bytes(&options, &capabilities), capabilities.read_part),
             latest_bytes: Arc::new(Budget::of(options.latest_bytes_max)),
         };
         let options = Arc::new(options);

@@ -78,6 +78,8 @@ pub struct Capabilities {
     pub find: bool,
     /// `replace` works.
     pub replace: bool,
+    /// `read_part` answers parts of every batch that is there.
+    pub read_part: bool,
     /// Whether `append` and `sync` run through [`blocking`](super::blocking): the log then calls
     /// them on a thread that may wait. Changes nothing but speed.
     pub calls_block: bool,
@@ -101,6 +103,7 @@ impl Default for Capabilities {
             truncate: false,
             find: false,
             replace: false,
+            read_part: false,
             calls_block: false,
             batch_bytes_max: 16 << 20,
             document_bytes_max: 1 << 20,

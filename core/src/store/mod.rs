@@ -194,6 +194,26 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// was opened to be strict does; [`Closed`](ErrorKind::Closed).
     async fn read(&self, from: Msn, limit: ReadLimit) -> Result<Vec<RecordBatch>>;
 
+    /// Some bytes, counted from its first one, of the stored batch that covers exactly the MSNs
+    /// `batch`; *not checked*.
+    ///
+    /// They are those that [`read`](Self::read) answers of it, unless they are damaged. Where no
+    /// such batch is there, not any more, or it has fewer bytes, the answer is `None` or any other
+    /// bytes, at most as many. So whoever asks has a checksum of them, and reads the whole batch
+    /// where it does not match. Costs no more of the storage than these bytes and what finding them
+    /// takes.
+    ///
+    /// The default answers `None`, as every store does without [`Capabilities::read_part`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) when the storage does not answer;
+    /// [`Closed`](ErrorKind::Closed).
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        let _ = (batch, bytes);
+        Ok(None)
+    }
+
     /// Drops whole batches below `before` and answers the new first MSN; durable when it returns.
     ///
     /// Never drops a record at or above `before`; may keep more unless

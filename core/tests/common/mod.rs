@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +16,9 @@ use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp, TopicPa
 use msglog_memory::MemoryStore;
 use tokio::sync::Semaphore;
 
+/// What becomes of a part of a batch.
+pub(crate) type Harm = fn(Bytes) -> Result<Option<Bytes>>;
+
 /// What a test controls, and what it can look at.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -25,6 +29,13 @@ pub(crate) struct Control {
     pub(crate) batch_count: AtomicU64,
     /// Reads that answered batches.
     pub(crate) read_count: AtomicU64,
+    /// Whether it answers parts of batches.
+    pub(crate) parts: AtomicBool,
+    /// Parts that were answered, and their bytes.
+    pub(crate) part_count: AtomicU64,
+    pub(crate) part_bytes: AtomicU64,
+    /// What becomes of a part before it is answered.
+    pub(crate) part_harm: Mutex<Harm>,
     /// Whether a read is not there at once.
     pub(crate) reads_wait: AtomicBool,
     /// Segments that it says to have.
@@ -85,6 +96,10 @@ impl ControlledStore {
             append_count: AtomicU64::new(0),
             batch_count: AtomicU64::new(0),
             read_count: AtomicU64::new(0),
+            parts: AtomicBool::new(false),
+            part_count: AtomicU64::new(0),
+            part_bytes: AtomicU64::new(0),
+            part_harm: Mutex::new(|bytes| Ok(Some(bytes))),
             reads_wait: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             sync_micros: AtomicU64::new(0),
@@ -120,6 +135,7 @@ impl MessageStore for ControlledStore {
         capabilities.append_survives = Survives::Os;
         // So that the log caches what is read.
         capabilities.sync_survives = Survives::Os;
+        capabilities.read_part = self.control.parts.load(Ordering::SeqCst);
         capabilities
     }
 
@@ -219,6 +235,14 @@ impl PartitionStore for ControlledPartition {
         let batches = self.inner.read(from, limit).await?;
         self.control.read_count.fetch_add(u64::from(!batches.is_empty()), Ordering::SeqCst);
         Ok(batches)
+    }
+
+    async fn read_part(&self, batch: Range<Msn>, bytes: Range<usize>) -> Result<Option<Bytes>> {
+        let Some(part) = self.inner.read_part(batch, bytes).await? else { return Ok(None) };
+        self.control.part_count.fetch_add(1, Ordering::SeqCst);
+        self.control.part_bytes.fetch_add(part.len() as u64, Ordering::SeqCst);
+        let harm = *self.control.part_harm.lock().unwrap();
+        harm(part)
     }
 
     async fn trim(&self, before: Msn) -> Result<Msn> {
