@@ -168,8 +168,8 @@ impl File for GatedFile {
         self.inner.allocate(offset, len)
     }
 
-    fn evict(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.evict(offset, len)
+    fn evict(&self, offset: u64) -> io::Result<()> {
+        self.inner.evict(offset)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use common::*;
 use msglog_core::store::{DocumentKey, Expected, MessageStore, OpenOptions};
 use msglog_core::{Effect, Msn};
 use msglog_fs::FsStore;
-use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, OpenMode, SimFs};
+use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, OpenMode, RealFs, SimFs};
 
 /// What is there before the power goes is there after it.
 async fn stays(fs: &SimFs) {
@@ -66,6 +67,51 @@ async fn what_a_failed_sync_has_not_written_is_not_served() {
     partition.sync().await.unwrap_err();
     drop((store, partition));
     stays(&fs).await;
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_has_not_written_is_not_served_wherever_it_lies() {
+    let mut failed = 0;
+    for synced in 1..24 {
+        for unsynced in [1, 5] {
+            let fs = SimFs::new();
+            let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+            append_synced(&partition, synced).await;
+            append(&partition, unsynced).await;
+            fs.set_syncs_fail(true);
+            // What has filled a segment is synced already.
+            failed += u32::from(partition.sync().await.is_err());
+            fs.set_syncs_fail(false);
+            drop((store, partition));
+            stays(&fs).await;
+        }
+    }
+    assert!(failed > 20, "{failed}");
+}
+
+#[test]
+fn what_is_evicted_is_read_from_the_device_wherever_it_lies() {
+    const FILE_BYTES: usize = 24 << 20;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let cached = |evict_at: u64, at: u64| {
+        let file = RealFs.open(&folder.path().join("file"), OpenMode::CreateNew).unwrap();
+        let parts = vec![0; FILE_BYTES];
+        assert_eq!(file.write_at(&[IoSlice::new(&parts)], 0).unwrap(), FILE_BYTES);
+        file.sync_data().unwrap();
+        file.evict(evict_at).unwrap();
+        // Asking reads ahead, so each file is asked once.
+        let is_cached = file.read_cached_at(&mut [0], at).is_ok();
+        RealFs.remove(&folder.path().join("file")).unwrap();
+        is_cached
+    };
+    if cached(0, 0) {
+        println!("NOT TESTED: files of {} are in memory only", folder.path().display());
+        return;
+    }
+    for offset in [1, 5_000, 12 << 20, (12 << 20) + 1, (13 << 20) - 1] {
+        assert!(!cached(offset, offset), "at {offset}");
+        assert!(!cached(offset, offset + (64 << 10)), "behind {offset}");
+    }
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ impl File for CountedFile {
         self.inner.allocate(offset, len)
     }
 
-    fn evict(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.inner.evict(offset, len)
+    fn evict(&self, offset: u64) -> io::Result<()> {
+        self.inner.evict(offset)
     }
 }

@@ -364,7 +364,7 @@ impl File for FaultFile {
         self.fs.call(Call::Allocate, || self.inner.allocate(offset, len))
     }
 
-    fn evict(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.fs.call(Call::Evict, || self.inner.evict(offset, len))
+    fn evict(&self, offset: u64) -> io::Result<()> {
+        self.fs.call(Call::Evict, || self.inner.evict(offset))
     }
 }

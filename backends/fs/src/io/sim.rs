@@ -404,9 +404,9 @@ impl File for SimFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn evict(&self, _offset: u64, _len: u64) -> io::Result<()> {
+    fn evict(&self, offset: u64) -> io::Result<()> {
         self.alive()?.powered()?;
-        self.node.evict();
+        self.node.evict(usize::try_from(offset).unwrap_or(usize::MAX));
         Ok(())
     }
 }

@@ -111,8 +111,8 @@ impl Node {
         self.change_bytes(Bytes::fail_to_sync);
     }
 
-    pub(super) fn evict(&self) {
-        self.change_bytes(Bytes::evict);
+    pub(super) fn evict(&self, offset: usize) {
+        self.change_bytes(|bytes| bytes.evict(offset));
     }
 
     fn change(&self, change: Change) -> io::Result<()> {

@@ -93,10 +93,11 @@ impl Bytes {
         }
     }
 
-    /// Drops what is marked as written, so that the device's content shows.
-    pub(super) fn evict(&mut self) {
+    /// Drops what is marked as written from the sector of `offset` on, so that the device's content
+    /// shows.
+    pub(super) fn evict(&mut self, offset: usize) {
         self.digest.take();
-        for (sector, _) in std::mem::take(&mut self.forgotten) {
+        for (sector, _) in self.forgotten.split_off(&(offset / SECTOR_BYTES)) {
             if !self.dirty.contains_key(&sector) {
                 let start = sector * SECTOR_BYTES;
                 let end = (start + SECTOR_BYTES).min(self.durable.len());
