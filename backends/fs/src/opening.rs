@@ -156,6 +156,9 @@ impl Opening<'_> {
         for (segment, base) in plan.bases.iter().enumerate().skip(from.segment) {
             let offset = if segment == from.segment { from.offset } else { 0 };
             let file = self.fs.open(&self.dir.join(segment_name(*base)), OpenMode::Read)?;
+            if file.len()? <= offset {
+                continue;
+            }
             if let Err(cause) = file.evict(offset) {
                 let partition = self.dir.display();
                 tracing::warn!(%partition, %cause, "what is read may not be on the device");
