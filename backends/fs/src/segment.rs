@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use msglog_core::store::Access;
 use msglog_core::{Msn, RecordBatch};
@@ -167,6 +167,18 @@ impl Segment {
         Ok(index.clone())
     }
 
+    /// The index in memory, completed from its files or the log where it does not cover all.
+    fn whole_index(
+        &self,
+        files: &OpenFiles,
+        this: &Arc<Self>,
+    ) -> io::Result<MutexGuard<'_, Index>> {
+        if !lock(&self.index).is_complete() {
+            self.index(files, this)?;
+        }
+        Ok(lock(&self.index))
+    }
+
     /// As [`offset_for`](Self::offset_for), if that needs no file.
     pub(crate) fn known_offset_for(&self, msn: Msn) -> Option<u64> {
         let index = lock(&self.index);
@@ -186,10 +198,7 @@ impl Segment {
         files: &OpenFiles,
         this: &Arc<Self>,
     ) -> io::Result<Start> {
-        if !lock(&self.index).is_complete() {
-            self.index(files, this)?;
-        }
-        Ok(lock(&self.index).start_of(batch))
+        Ok(self.whole_index(files, this)?.start_of(batch))
     }
 
     /// Where to start looking for `msn`.
@@ -199,10 +208,7 @@ impl Segment {
         files: &OpenFiles,
         this: &Arc<Self>,
     ) -> io::Result<u64> {
-        if !lock(&self.index).is_complete() {
-            self.index(files, this)?;
-        }
-        Ok(lock(&self.index).offset_for(msn))
+        Ok(self.whole_index(files, this)?.offset_for(msn))
     }
 
     /// An MSN before which every timestamp is older than `timestamp`.
@@ -212,10 +218,7 @@ impl Segment {
         files: &OpenFiles,
         this: &Arc<Self>,
     ) -> io::Result<Msn> {
-        if !lock(&self.index).is_complete() {
-            self.index(files, this)?;
-        }
-        Ok(lock(&self.index).msn_for(timestamp))
+        Ok(self.whole_index(files, this)?.msn_for(timestamp))
     }
 
     fn load_index(&self, fs: &dyn FileSystem) -> io::Result<Option<Index>> {
