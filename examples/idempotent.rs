@@ -5,9 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::time::Duration;
-
-use msglog::{ErrorKind, Log, Message, MsgLog, Msn, ReadLimit, Result};
+use msglog::{Message, MsgLog, Msn, ReadLimit, Result};
 
 const LINES: u64 = 20;
 
@@ -15,21 +13,9 @@ fn line(number: u64) -> Message {
     Message::new(format!("line {number}"))
 }
 
-/// Opens the log as soon as the one before, which was only dropped, has let its store go.
-async fn open(url: &str) -> Result<Log> {
-    loop {
-        match msglog::open(url).await {
-            Err(error) if error.kind() == ErrorKind::Locked => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            opened => return opened,
-        }
-    }
-}
-
 /// Imports up to `count` lines and then dies: some are sent, and nobody has waited for their ack.
 async fn import(url: &str, count: u64) -> Result<bool> {
-    let log = open(url).await?;
+    let log = msglog::open(url).await?;
     let orders = log.topic("orders").await?;
     let importer = orders.producer("importer").await?;
     // So many of its messages are stored: everything after a crash is in this line.
@@ -55,7 +41,7 @@ async fn main() -> Result<()> {
     let url = format!("fs://{}", folder.display());
     // Each round drops the log without closing it.
     while !import(&url, 7).await? {}
-    let log = open(&url).await?;
+    let log = msglog::open(&url).await?;
     let orders = log.topic("orders").await?;
     let importer = orders.producer("importer").await?;
     let stored = importer.next_sequence(0)?;

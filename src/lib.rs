@@ -40,7 +40,8 @@ pub mod backends {
 ///
 /// [`Invalid`](ErrorKind::Invalid) for a URL that names no store or has an unknown key;
 /// [`Unsupported`](ErrorKind::Unsupported) for an unknown scheme, naming the cargo feature that
-/// brings it where there is one; [`Locked`](ErrorKind::Locked) when another process writes there.
+/// brings it where there is one; [`Locked`](ErrorKind::Locked) when another writer does not let the
+/// place go within [`LogBuilder::lock_wait`].
 pub async fn open(url: &str) -> Result<Log> {
     open_with(url, Log::builder()).await
 }

@@ -71,7 +71,7 @@ pub(crate) fn take_over(fs: &dyn FileSystem, root: &Path) -> Result<(Manifest, A
     let path = root.join(LOCK);
     let lock = fs.lock(&path, false).map_err(|cause| match cause.kind() {
         io::ErrorKind::WouldBlock => {
-            let why = format!("another process holds {} for writing", path.display());
+            let why = format!("another writer holds {}", path.display());
             Error::new(ErrorKind::Locked, why)
         }
         _ => failed("lock", &path, cause),

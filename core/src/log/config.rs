@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{DeleteHook, Log, Partitioner};
 use crate::batch::CompressionPolicy;
 use crate::store::{Access, MessageStore, StoreRegistry};
 use crate::{Clock, Durability, Error, ErrorKind, Result, SystemClock};
+
+/// Between two attempts to open a place that is locked.
+const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// The least memory that a compaction works with.
 const COMPACTION_MEMORY_MIN: usize = 1 << 20;
@@ -72,6 +77,7 @@ pub struct LogBuilder {
     pub(super) in_flight_bytes_max: usize,
     pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
+    lock_wait: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
@@ -99,6 +105,7 @@ impl Default for LogBuilder {
             in_flight_bytes_max: 64 << 20,
             latest_bytes_max: 64 << 20,
             linger: Duration::ZERO,
+            lock_wait: Duration::from_secs(2),
             message_bytes_max: 8 << 20,
             partitioner: None,
             poll_interval: Duration::from_millis(5),
@@ -237,6 +244,17 @@ impl LogBuilder {
         self
     }
 
+    /// How long [`open_url`](Self::open_url) waits for another writer to let the place go (2 s); zero:
+    /// not at all.
+    ///
+    /// A log that was just dropped without [`close`](super::MsgLog::close) lets its place go once
+    /// the calls that are under way have ended.
+    #[must_use]
+    pub fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
     /// The largest message with its key and headers, in bytes (8 MiB).
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
@@ -295,9 +313,19 @@ impl LogBuilder {
     ///
     /// # Errors
     ///
-    /// As [`StoreRegistry::open`] and [`open`](Self::open).
+    /// As [`StoreRegistry::open`], [`Locked`](ErrorKind::Locked) only after
+    /// [`lock_wait`](Self::lock_wait); and as [`open`](Self::open).
     pub async fn open_url(self, registry: &StoreRegistry, url: &str) -> Result<Log> {
-        let store = registry.open(url, self.access).await?;
+        let deadline = Instant::now().checked_add(self.lock_wait);
+        let in_time = || deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let store = loop {
+            match registry.open(url, self.access).await {
+                Err(error) if error.kind() == ErrorKind::Locked && in_time() => {
+                    tokio::time::sleep(LOCK_STEP).await;
+                }
+                opened => break opened?,
+            }
+        };
         self.open(store).await
     }
 
