@@ -197,6 +197,22 @@ impl Topic {
         Ok(Appended { runtime: self.runtime.clone(), appended })
     }
 
+    /// Appends messages to one partition, all or nothing, waits for the ack, and answers the first
+    /// MSN. The calling thread writes, as with [`append_and_wait`](Self::append_and_wait).
+    ///
+    /// # Errors
+    ///
+    /// As [`log::Topic::append_batch_with`] and [`Appended::wait`].
+    pub fn append_batch_and_wait(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<Msn> {
+        wait_for(self.runtime.handle(), async {
+            self.topic.append_batch_here(messages, options).await?.ack().await
+        })
+    }
+
     /// Records of a partition in order, from `from` or the next available MSN on.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use msglog_core::log::{Filter, Missing, SubscribeOptions};
 use msglog_core::store::ReadLimit;
-use msglog_core::{AppendOptions, Log, Message, Msn, Timestamp, TopicConfig, blocking};
+use msglog_core::{AppendOptions, ErrorKind, Log, Message, Msn, Timestamp, TopicConfig, blocking};
 use msglog_memory::MemoryStore;
 
 /// A topic of two partitions; record `n` of partition 0 has time `n` and key `n % 3`.
@@ -72,4 +72,18 @@ fn blocking_consumer_goes_on_behind_its_commit() {
     assert_eq!(log.describe(topic.name()).unwrap().partitions.len(), 2);
     assert_eq!(log.advise().unwrap(), []);
     log.close().unwrap();
+}
+
+#[test]
+fn blocking_batches_are_acked_with_their_first_msn() {
+    let (log, topic) = filled();
+    let here = AppendOptions::default().with_partition(0);
+    let batch = [Message::new("a"), Message::new("b")];
+    assert_eq!(topic.append_batch_and_wait(&batch, here).unwrap(), Msn::new(30));
+    assert_eq!(topic.append_batch(&batch, here).unwrap().wait().unwrap(), Msn::new(32));
+    let nothing = topic.append_batch_and_wait(&[], here).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::Invalid);
+    log.close().unwrap();
+    let closed = topic.append_batch_and_wait(&batch, here).unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Closed);
 }

@@ -155,6 +155,23 @@ impl Partition {
         messages: &[Message],
         options: AppendOptions,
     ) -> Result<Appended> {
+        let accepted = self.accept_batch(messages, options).await?;
+        self.queue.wake(accepted.wake);
+        Ok(self.appended(accepted))
+    }
+
+    /// As [`append_batch`](Self::append_batch), and writes on this thread unless another is at it.
+    pub(super) async fn append_batch_here(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let accepted = self.accept_batch(messages, options).await?;
+        self.write_here().await;
+        Ok(self.appended(accepted))
+    }
+
+    async fn accept_batch(&self, messages: &[Message], options: AppendOptions) -> Result<Accepted> {
         self.check_writable()?;
         options.check()?;
         let mut bytes = 0;
@@ -168,8 +185,7 @@ impl Partition {
         let accepted = self.queue.push_batch(built, options.durability, admitted);
         let accepted = accepted.map_err(|error| self.named(error))?;
         self.counters.accepted(messages.len() as u64, bytes);
-        self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted))
+        Ok(accepted)
     }
 
     async fn accept(&self, message: &Message, options: AppendOptions) -> Result<Accepted> {

@@ -99,6 +99,30 @@ impl Topic {
         messages: &[Message],
         options: AppendOptions,
     ) -> Result<Appended> {
+        let (permit, partition) = self.admit_batch(messages, options)?;
+        let appended = partition.append_batch(messages, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    /// As [`append_batch_with`](Self::append_batch_with) from a thread that waits for the ack anyway;
+    /// see [`append_here`](Self::append_here).
+    pub(crate) async fn append_batch_here(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        let (permit, partition) = self.admit_batch(messages, options)?;
+        let appended = partition.append_batch_here(messages, options).await?;
+        permit.spend();
+        Ok(appended)
+    }
+
+    fn admit_batch(
+        &self,
+        messages: &[Message],
+        options: AppendOptions,
+    ) -> Result<(Permit, &Arc<Partition>)> {
         if messages.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "a batch of no messages"));
         }
@@ -106,10 +130,7 @@ impl Topic {
             Some(partition) => partition,
             None => self.choose_for_all(messages)?,
         };
-        let permit = self.admit(messages)?;
-        let appended = self.partition(partition)?.append_batch(messages, options).await?;
-        permit.spend();
-        Ok(appended)
+        Ok((self.admit(messages)?, self.partition(partition)?))
     }
 
     /// Lets messages in that keep the topic's rules.
