@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use msglog_core::{Error, Msn, Result};
 
@@ -14,14 +15,30 @@ use crate::layout::{PREPARED, index_path, temporary_path, timeindex_path};
 use crate::opening::remove_segment;
 use crate::runway::fill;
 use crate::segment::{Extent, Segment};
-use crate::writer::{Prepared, State, Writer};
+use crate::writer::{Ahead, Prepared, State, Writer};
+
+/// The least time between two syncs for which nobody has asked.
+const CHORE_SYNC_PAUSE: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Whether a segment is complete and synced.
+    fn can_seal(&self) -> bool {
+        self.to_seal.iter().any(|segment| segment.base < self.synced.0.base)
+    }
+
+    /// Whether a segment is complete and not synced, or as much is not as is scanned after a crash.
+    fn wants_sync(&self, checkpoint_bytes: u64) -> bool {
+        self.to_seal.iter().any(|segment| segment.base >= self.synced.0.base)
+            || self.unsynced_bytes >= checkpoint_bytes
+    }
+}
 
 impl Writer {
     /// Whether there is something to do for the housekeeping.
     pub(crate) fn is_due(&self, state: &State) -> bool {
         let checkpoint_bytes = self.log.files.options.checkpoint_bytes;
-        !state.to_seal.is_empty()
-            || state.unsynced_bytes >= checkpoint_bytes
+        state.can_seal()
+            || (state.wants_sync(checkpoint_bytes) && !state.sync_is_put_off)
             || state.synced_since_checkpoint >= checkpoint_bytes
             || self.lacks_next(state)
             || self.lacks_runway(state)
@@ -32,36 +49,53 @@ impl Writer {
         state.prepared.is_none() && !state.no_room_ahead && state.active.extent().end > half
     }
 
-    /// Does everything that is due; errors that matter have poisoned the partition.
-    pub(crate) fn tend(&self) {
-        let Ok(_hold) = self.usable() else { return };
+    /// Does everything that is due, and answers when to come again for what is put off; errors that
+    /// matter have poisoned the partition.
+    pub(crate) fn tend(&self) -> Option<Instant> {
+        let Ok(_hold) = self.usable() else { return None };
         let _chores = lock(&self.chores);
-        if let Err(error) = self.tend_now() {
+        self.tend_now().unwrap_or_else(|error| {
             tracing::warn!(partition = %self.log.dir.display(), %error, "housekeeping failed");
-        }
+            lock(&self.state).sync_is_put_off = false;
+            None
+        })
     }
 
-    fn tend_now(&self) -> Result<()> {
+    fn tend_now(&self) -> Result<Option<Instant>> {
         let checkpoint_bytes = self.log.files.options.checkpoint_bytes;
-        let (sealing, unsynced_bytes) = {
-            let state = lock(&self.state);
-            (!state.to_seal.is_empty(), state.unsynced_bytes)
-        };
         if self.runway_is_due() {
             self.extend_runway()?;
         }
         if self.next_is_due() {
             self.prepare_next();
         }
-        if sealing || unsynced_bytes >= checkpoint_bytes {
-            self.sync_now()?;
-        }
+        let put_off = self.sync_in_time(checkpoint_bytes)?;
         let sealed = self.seal();
         let synced = lock(&self.state).synced_since_checkpoint;
         if sealed || synced >= checkpoint_bytes {
             self.write_checkpoint(false)?;
         }
-        Ok(())
+        Ok(put_off)
+    }
+
+    /// Syncs what nobody has asked to be synced, but not so soon after the last time: appends are
+    /// slow meanwhile. Answers until when it is put off.
+    fn sync_in_time(&self, checkpoint_bytes: u64) -> Result<Option<Instant>> {
+        {
+            let mut state = lock(&self.state);
+            state.sync_is_put_off = false;
+            if !state.wants_sync(checkpoint_bytes) {
+                return Ok(None);
+            }
+            let from = state.last_chore_sync + CHORE_SYNC_PAUSE;
+            if self.log.files.options.background && Instant::now() < from {
+                state.sync_is_put_off = true;
+                return Ok(Some(from));
+            }
+        }
+        self.sync_now()?;
+        lock(&self.state).last_chore_sync = Instant::now();
+        Ok(None)
     }
 
     fn runway_is_due(&self) -> bool {
@@ -119,13 +153,16 @@ impl Writer {
     fn prepare_next(&self) {
         let path = self.log.dir.join(PREPARED);
         let options = &self.log.files.options;
-        let syncs = lock(&self.state).syncs;
-        let len = if syncs { options.segment_bytes.min(options.zeros_ahead_bytes) } else { 0 };
+        let zeros = lock(&self.state).zeros_pay();
+        let len = if zeros { options.segment_bytes.min(options.zeros_ahead_bytes) } else { 0 };
         let prepared = remove_if_there(self.fs(), &path).and_then(|_| {
             let file = self.fs().open(&path, OpenMode::CreateNew)?;
+            let room = options.segment_bytes;
+            let allocated = self.allocate(file.as_ref(), room);
             fill(file.as_ref(), 0, len)?;
             file.sync_all()?;
-            Ok(Prepared { file, zeroed_end: len })
+            let allocated_end = allocated.map_or(0, |()| room);
+            Ok(Prepared { file, ahead: Ahead { zeroed_end: len, allocated_end } })
         });
         let mut state = lock(&self.state);
         match prepared {
@@ -261,7 +298,10 @@ impl Writer {
             return Ok(());
         }
         self.cut_unused(&active);
-        lock(&self.state).zeroed_end = active.extent().end;
+        {
+            let mut state = lock(&self.state);
+            (state.zeroed_end, state.allocated_end) = (active.extent().end, 0);
+        }
         self.write_checkpoint(true)
     }
 }

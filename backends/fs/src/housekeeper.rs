@@ -1,9 +1,10 @@
 //! The thread that does what nobody should wait for: one per store, however many partitions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use msglog_core::{Error, Result};
 
@@ -59,21 +60,42 @@ impl Housekeeper {
 }
 
 fn keep_house(asked: &Receiver<Weak<Writer>>) {
-    while let Ok(writer) = asked.recv() {
-        if writer.strong_count() == 0 && writer.ptr_eq(&Weak::new()) {
-            return;
+    // Whom to come to again, and when: one entry a partition at most.
+    let mut later: Vec<(Instant, Weak<Writer>)> = Vec::new();
+    loop {
+        let next = later.iter().map(|(at, _)| *at).min();
+        let asking = match next {
+            None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => asked.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match asking {
+            Ok(writer) if writer.strong_count() == 0 && writer.ptr_eq(&Weak::new()) => return,
+            Ok(writer) => tend(&writer, &mut later),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some(writer) = writer.upgrade() {
-            writer.tending.asked.store(false, Ordering::Release);
-            writer.tend();
-        }
+        let now = Instant::now();
+        let due: Vec<_> = later.extract_if(.., |(at, _)| *at <= now).collect();
+        due.iter().for_each(|(_, writer)| tend(writer, &mut later));
+    }
+}
+
+fn tend(writer: &Weak<Writer>, later: &mut Vec<(Instant, Weak<Writer>)>) {
+    later.retain(|(_, known)| !known.ptr_eq(writer));
+    if let Some(open) = writer.upgrade() {
+        open.tending.asked.store(false, Ordering::Release);
+        later.extend(open.tend().map(|at| (at, Weak::clone(writer))));
     }
 }
 
 impl Tending {
     /// Asks for housekeeping; asked already, it is not asked again.
     pub(crate) fn ask(&self, writer: &Arc<Writer>) {
-        let Some(asking) = &self.asking else { return writer.tend() };
+        let Some(asking) = &self.asking else {
+            // Without a thread nothing is put off.
+            let _ = writer.tend();
+            return;
+        };
         if !self.asked.swap(true, Ordering::AcqRel) {
             // Without a thread the store is being closed, and that does the work.
             let _ = asking.send(Arc::downgrade(writer));

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod allocation;
 mod blocking;
 mod checkpoint;
 mod chores;

@@ -50,7 +50,7 @@ pub struct FsOptions {
     /// Refuse to open a partition in which acknowledged data was damaged, and to read over damage.
     pub strict: bool,
     /// Bytes between two checkpoints: about what is scanned when a partition is opened after a
-    /// crash.
+    /// crash. What nobody asks to sync is synced after as many, but not more than once a second.
     pub checkpoint_bytes: u64,
     /// The most bytes of zeros ahead of what is written, in the active segment and in the next one,
     /// of a partition that is synced; 0 for none.
@@ -58,8 +58,9 @@ pub struct FsOptions {
     /// A sync of bytes that overwrite zeros costs about half of one that makes the file grow. The
     /// active segment gets as many as it holds bytes, in the background; the next one gets them
     /// when the active one is half full. They are written and synced as everything else is, so a
-    /// disk that is busy all the time does that twice; where there are pauses, as many as a burst
-    /// brings are worth it: `segment_bytes` prepares whole segments.
+    /// disk that is busy all the time does that twice: where syncs cover 512 KiB or more there are
+    /// none. Where there are pauses, as many as a burst brings are worth it: `segment_bytes`
+    /// prepares whole segments.
     pub zeros_ahead_bytes: u64,
     /// Read everything when a partition is opened, not only what lies past its checkpoint: finds
     /// all damage at once, at the cost of reading the partition.

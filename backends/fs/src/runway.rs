@@ -17,6 +17,9 @@ use crate::writer::{State, Writer};
 
 /// A segment smaller than this gets no zeros ahead, so that small partitions stay small.
 const RUNWAY_FROM_BYTES: u64 = 16 << 10;
+/// A sync of so much costs more with the zeros that it takes than in fresh blocks: then the device is
+/// what bounds it, and would get everything twice.
+const ZEROS_PAY_BELOW_BYTES: u64 = 512 << 10;
 /// Zeros written at a time: the file system lets nobody else write to the file meanwhile.
 const STEP_BYTES: usize = 64 << 10;
 
@@ -52,7 +55,7 @@ impl Writer {
     pub(crate) fn lacks_runway(&self, state: &State) -> bool {
         let end = state.active.extent().end;
         let ahead = state.zeroed_end.saturating_sub(end);
-        state.syncs
+        state.zeros_pay()
             && !state.no_room_ahead
             && end >= RUNWAY_FROM_BYTES
             && ahead < self.runway_bytes(end) / 2
@@ -107,6 +110,11 @@ impl Writer {
 }
 
 impl State {
+    /// Whether somebody syncs this partition, and so little at a time that zeros ahead pay.
+    pub(crate) fn zeros_pay(&self) -> bool {
+        self.syncs && self.bytes_a_sync < ZEROS_PAY_BELOW_BYTES
+    }
+
     /// Whether an append of so many bytes would reach into what is being filled.
     fn fills_within(&self, bytes: u64) -> bool {
         self.filling

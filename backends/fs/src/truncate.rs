@@ -96,7 +96,7 @@ impl Writer {
         state.to_seal.retain(|sealed| sealed.base < segment.base);
         state.unsynced.clear();
         state.active = Arc::clone(segment);
-        state.zeroed_end = extent.end;
+        (state.zeroed_end, state.allocated_end) = (extent.end, 0);
         state.synced = (Arc::clone(segment), extent);
         state.touched = true;
     }

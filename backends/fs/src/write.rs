@@ -11,7 +11,7 @@ use crate::io::{File, FileSystem, OpenMode, remove_if_there, write_full};
 use crate::layout::PREPARED;
 use crate::log::Log;
 use crate::segment::{Extent, Segment};
-use crate::writer::Prepared;
+use crate::writer::{Ahead, Prepared};
 
 /// The most MSNs that one segment spans: what the relative MSN of an index can name in Kafka.
 pub(crate) const SEGMENT_MSNS_MAX: u64 = (1 << 31) - 1;
@@ -25,8 +25,8 @@ pub(crate) struct Part {
     pub(crate) start: u64,
     /// How many batches.
     pub(crate) count: usize,
-    /// For a segment that this append has created, how far its file holds zeros.
-    pub(crate) fresh: Option<u64>,
+    /// For a segment that this append has created, what its file has ahead.
+    pub(crate) fresh: Option<Ahead>,
 }
 
 impl Part {
@@ -77,28 +77,28 @@ pub(crate) fn write_batches(
     write_full(file, &mut parts, start)
 }
 
-/// A new segment: the prepared file under its final name, or else a new file. Answers also how far
-/// it holds zeros. The name is not durable yet.
+/// A new segment: the prepared file under its final name, or else a new file. Answers also what it
+/// has ahead. The name is not durable yet.
 pub(crate) fn fresh_segment(
     log: &Log,
     prepared: Option<Prepared>,
     base: Msn,
-) -> io::Result<(Arc<Segment>, Arc<dyn File>, u64)> {
+) -> io::Result<(Arc<Segment>, Arc<dyn File>, Ahead)> {
     let fs = log.files.fs.as_ref();
     let segment = Segment::new(&log.dir, base, Extent::empty(base), Index::new(base));
     let opened = match prepared {
         Some(prepared) => {
             let renamed = fs.rename(&log.dir.join(PREPARED), &segment.path);
-            renamed.map(|()| (prepared.file, prepared.zeroed_end))
+            renamed.map(|()| (prepared.file, prepared.ahead))
         }
-        None => create(fs, &segment.path).map(|file| (file, 0)),
+        None => create(fs, &segment.path).map(|file| (file, Ahead::default())),
     };
     if opened.is_err() {
         // A call that fails may have had its effect; what cannot be removed now, goes later.
         let _ = remove_if_there(fs, &segment.path);
     }
-    let (file, zeroed_end) = opened?;
-    Ok((Arc::new(segment), file, zeroed_end))
+    let (file, ahead) = opened?;
+    Ok((Arc::new(segment), file, ahead))
 }
 
 /// Creates the file of a segment; what is there under its name was left by a failed roll.

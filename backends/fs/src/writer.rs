@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::time::Instant;
 
 use msglog_core::batch::NO_EPOCH;
 use msglog_core::store::{SegmentRoom, Usage, check};
@@ -51,7 +52,16 @@ pub(crate) struct Unsynced {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) file: Arc<dyn File>,
+    pub(crate) ahead: Ahead,
+}
+
+/// What a file has ahead of what is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    /// It holds zeros up to here.
     pub(crate) zeroed_end: u64,
+    /// The device has room for it up to here; 0 where none was allocated.
+    pub(crate) allocated_end: u64,
 }
 
 /// What appending changes.
@@ -60,6 +70,10 @@ pub(crate) struct State {
     pub(crate) active: Arc<Segment>,
     /// The file of the active segment holds zeros from its extent up to here.
     pub(crate) zeroed_end: u64,
+    /// The device has room for the active segment up to here; 0 where none was allocated.
+    pub(crate) allocated_end: u64,
+    /// Whether allocating failed; tried again after the next roll.
+    pub(crate) allocates_no_more: bool,
     /// Bytes behind that to which housekeeping writes zeros at this moment: nobody else may.
     pub(crate) filling: Option<Range<u64>>,
     pub(crate) prepared: Option<Prepared>,
@@ -72,10 +86,16 @@ pub(crate) struct State {
     pub(crate) synced: (Arc<Segment>, Extent),
     pub(crate) to_seal: Vec<Arc<Segment>>,
     pub(crate) synced_since_checkpoint: u64,
+    /// When housekeeping has last synced, or the partition was opened.
+    pub(crate) last_chore_sync: Instant,
+    /// Housekeeping comes again to sync.
+    pub(crate) sync_is_put_off: bool,
     /// Whether anything was appended or trimmed since the last clean checkpoint.
     pub(crate) touched: bool,
-    /// Whether somebody syncs this partition, so that zero-filling ahead pays.
+    /// Whether somebody syncs this partition.
     pub(crate) syncs: bool,
+    /// How much a sync covers of late.
+    pub(crate) bytes_a_sync: u64,
     /// Whether preparing or zero-filling failed; tried again after the next roll.
     pub(crate) no_room_ahead: bool,
 }
@@ -87,6 +107,8 @@ impl State {
             synced: (Arc::clone(&active), extent),
             active,
             zeroed_end,
+            allocated_end: 0,
+            allocates_no_more: false,
             filling: None,
             prepared: None,
             unsynced: Vec::new(),
@@ -94,8 +116,11 @@ impl State {
             folder_unsynced: false,
             to_seal: Vec::new(),
             synced_since_checkpoint: 0,
+            last_chore_sync: Instant::now(),
+            sync_is_put_off: false,
             touched: false,
             syncs: false,
+            bytes_a_sync: 0,
             no_room_ahead: false,
         }
     }
@@ -163,6 +188,7 @@ impl Writer {
         let bounds = self.log.bounds();
         self.check(&batches, bounds.next_msn)?;
         stamp(&mut batches, bounds.durable_msn, self.epoch);
+        self.allocate_ahead(&mut state, bytes);
         let mut parts = Vec::new();
         if let Err(cause) = self.write(&mut state, &batches, &mut parts) {
             return Err(self.undo(&mut state, &parts, cause));
@@ -212,10 +238,18 @@ impl Writer {
 
     /// A new segment, from the prepared file where there is one.
     pub(crate) fn fresh_part(&self, state: &mut State, base: Msn) -> io::Result<Part> {
-        let (segment, file, zeroed_end) =
+        let (segment, file, mut ahead) =
             write::fresh_segment(&self.log, state.prepared.take(), base)?;
         state.folder_unsynced = true;
-        Ok(Part { segment, file, start: 0, count: 0, fresh: Some(zeroed_end) })
+        // The one before it was filled, unless this begins anew behind what was trimmed.
+        let segment_bytes = self.log.files.options.segment_bytes;
+        if ahead.allocated_end == 0
+            && state.active.extent().end > segment_bytes / 2
+            && self.allocate(file.as_ref(), segment_bytes).is_ok()
+        {
+            ahead.allocated_end = segment_bytes;
+        }
+        Ok(Part { segment, file, start: 0, count: 0, fresh: Some(ahead) })
     }
 
     /// Takes back what a failed append has written, if the disk was merely full or no more files
@@ -234,7 +268,7 @@ impl Writer {
                 return self.poison("take back an append to", failure);
             }
             if part.fresh.is_none() {
-                state.zeroed_end = part.start;
+                (state.zeroed_end, state.allocated_end) = (part.start, 0);
             }
         }
         self.log.failed("append to", cause)
@@ -253,8 +287,8 @@ impl Writer {
                 extent = extent.with(batch, extent.end);
             }
             part.segment.set_extent(extent);
-            if let Some(zeroed_end) = part.fresh {
-                self.enter(state, &part, zeroed_end);
+            if let Some(ahead) = part.fresh {
+                self.enter(state, &part, ahead);
             }
             state.zeroed_end = state.zeroed_end.max(extent.end);
             state.unsynced_bytes += extent.end - start;
@@ -270,12 +304,14 @@ impl Writer {
     }
 
     /// Makes a fresh segment the active one.
-    pub(crate) fn enter(&self, state: &mut State, part: &Part, zeroed_end: u64) {
+    pub(crate) fn enter(&self, state: &mut State, part: &Part, ahead: Ahead) {
         let sealed = std::mem::replace(&mut state.active, Arc::clone(&part.segment));
         state.to_seal.push(sealed);
-        state.zeroed_end = zeroed_end;
+        state.zeroed_end = ahead.zeroed_end;
+        state.allocated_end = ahead.allocated_end;
         state.filling = None;
         state.no_room_ahead = false;
+        state.allocates_no_more = false;
         self.log.files.keep(&part.segment, &part.file);
         self.log.change_segments(|segments| segments.push(Arc::clone(&part.segment)));
     }
@@ -318,6 +354,7 @@ impl Writer {
                 || (entry.segment.base == segment.base && entry.segment.extent().end > extent.end)
         });
         state.synced_since_checkpoint += bytes;
+        state.bytes_a_sync = (3 * state.bytes_a_sync).saturating_add(bytes) / 4;
         state.synced = synced;
         let bounds = self.log.change_bounds(|bounds| bounds.durable_msn = target);
         Ok(bounds.durable_msn)
@@ -332,9 +369,11 @@ impl Writer {
 
     pub(crate) fn usage(&self) -> Usage {
         let state = lock(&self.state);
-        let ahead = state.zeroed_end.saturating_sub(state.active.extent().end);
-        let prepared = state.prepared.as_ref().map_or(0, |prepared| prepared.zeroed_end);
-        self.log.usage(ahead + prepared)
+        let taken = state.zeroed_end.max(state.allocated_end);
+        let ahead = taken.saturating_sub(state.active.extent().end);
+        let of_prepared =
+            |prepared: &Prepared| prepared.ahead.zeroed_end.max(prepared.ahead.allocated_end);
+        self.log.usage(ahead + state.prepared.as_ref().map_or(0, of_prepared))
     }
 }
 
