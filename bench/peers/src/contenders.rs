@@ -25,16 +25,24 @@ pub const PRODUCERS: usize = 64;
 /// Payload bytes of the logs by which stores are compared with their engines.
 const ENGINE_BYTES: u64 = 64 << 20;
 
+/// Memory that is touched before a run that fills the page cache: more than the fastest fills, because
+/// the kernel does not take first what was touched last.
+const WARM_BYTES: usize = 5 << 30;
+
 /// Between two appends of R3.
 const TAIL_PAUSE: Duration = Duration::from_micros(200);
 
 /// One run; the folder is its own, or holds what `fill` has left.
 pub fn run(contender: &str, workload: &str, size: usize, dir: &Path, limit: Duration) -> Outcome {
     let mut records = Records::new(size);
-    if matches!(workload, "w1" | "w1b" | "w4" | "fill" | "fillk") && size >= 1024 {
-        crate::measure::warm(1 << 30);
-        crate::measure::reset_peak();
-    }
+    let warm = match workload {
+        "w1" | "w1b" => WARM_BYTES,
+        "w3" | "w4" if size >= 1024 => WARM_BYTES,
+        "fill" | "fillk" | "r1" => 1 << 30,
+        _ => 0,
+    };
+    crate::measure::warm(warm);
+    crate::measure::reset_peak();
     let (name, variant) = contender.split_once('/').unwrap_or((contender, ""));
     let name = match name.split_once('+') {
         Some((ours, scheme)) => {
@@ -77,9 +85,10 @@ fn ours(
             msglog::awaited(dir, Sync, records, limit).noted("async, each ack awaited")
         }
         ("w3", "") => msglog::tasks(dir, Sync, records, PRODUCERS, limit).noted("64 async tasks"),
-        ("w4", "") => {
-            msglog::batches(dir, Sync, records, batch(size), 0, limit).noted("each batch awaited")
-        }
+        ("w4", "") => msglog::blocking_batches(dir, Sync, records, batch(size), limit)
+            .noted("append_batch_and_wait"),
+        ("w4", "await") => msglog::batches(dir, Sync, records, batch(size), 0, limit)
+            .noted("async, each batch awaited"),
         ("w4", "window") => {
             msglog::batches(dir, Sync, records, batch(size), 2, limit).noted("2 batches in flight")
         }

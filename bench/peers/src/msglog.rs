@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use msglog_core::batch::DecodeLimits;
 use msglog_core::log::{Log, MsgLog, Topic, TopicConfig};
-use msglog_core::{AppendOptions, Durability, Message, Msn};
+use msglog_core::{AppendOptions, Durability, Message, Msn, blocking as sync_log};
 use tokio::runtime::Runtime;
 
 use crate::measure::{Meter, Outcome, peak_mib, reset_peak};
@@ -88,10 +88,7 @@ pub fn awaited(dir: &Path, level: Durability, records: &mut Records, limit: Dura
 
 /// One producer of blocking code that waits for each ack.
 pub fn blocking(dir: &Path, level: Durability, records: &mut Records, limit: Duration) -> Outcome {
-    let path = dir.to_owned();
-    let log = msglog_core::blocking::Log::start(async move { Ok(open(&path, level).await.log) });
-    let log = log.expect("open the log");
-    let topic = log.topic("bench").expect("the topic");
+    let (log, topic) = open_blocking(dir, level);
     let size = records.size() as u64;
     let mut meter = Meter::start();
     while !meter.lasted(limit) {
@@ -186,6 +183,37 @@ pub fn batches(
         log.close().await.expect("close");
         outcome
     })
+}
+
+/// One producer of blocking code that appends batches and waits for each.
+pub fn blocking_batches(
+    dir: &Path,
+    level: Durability,
+    records: &mut Records,
+    count: usize,
+    limit: Duration,
+) -> Outcome {
+    let (log, topic) = open_blocking(dir, level);
+    let size = records.size() as u64;
+    let mut meter = Meter::start();
+    while !meter.lasted(limit) {
+        let started = Instant::now();
+        let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
+        topic.append_batch_and_wait(&messages, AppendOptions::default()).expect("append");
+        meter.latency(started);
+        meter.add(count as u64, count as u64 * size);
+    }
+    let outcome = meter.finish();
+    log.close().expect("close");
+    outcome
+}
+
+fn open_blocking(dir: &Path, level: Durability) -> (sync_log::Log, sync_log::Topic) {
+    let path = dir.to_owned();
+    let log = sync_log::Log::start(async move { Ok(open(&path, level).await.log) });
+    let log = log.expect("open the log");
+    let topic = log.topic("bench").expect("the topic");
+    (log, topic)
 }
 
 /// Fills a log with `bytes` of payload in batches of `count`.

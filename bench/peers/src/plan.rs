@@ -39,7 +39,7 @@ const WRITES: &[(&str, &[&str])] = &[
     ("w1b", &["limit", "msglog"]),
     ("w2", &["limit", "msglog", "msglog/await"]),
     ("w3", &["limit", "msglog"]),
-    ("w4", &["limit", "msglog", "msglog/window"]),
+    ("w4", &["limit", "msglog", "msglog/await", "msglog/window"]),
     ("r3", &["msglog", "msglog/await"]),
 ];
 
