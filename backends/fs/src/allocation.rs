@@ -2,8 +2,8 @@
 //! blocks when it takes the bytes of an append, nor when it writes them out.
 //!
 //! Allocated room is behind the end of the file: nobody reads it, and the format knows nothing of
-//! it. It is given back when the segment is sealed or the partition closed. Where none is to be had,
-//! appends go on without.
+//! it. It is given back when the segment is sealed or the partition closed, and kept over a crash.
+//! Where none is to be had, appends go on without.
 
 use std::io;
 
@@ -20,7 +20,7 @@ const GROWTH: u64 = 4;
 const FREE_MIN_TIMES: u64 = 8;
 
 impl Writer {
-    /// Allocates as much again as the active segment holds after an append of so many bytes, if that
+    /// Allocates four times what the active segment holds after an append of so many bytes, if that
     /// reaches behind what is allocated.
     pub(crate) fn allocate_ahead(&self, state: &mut State, bytes: u64) {
         let segment_bytes = self.log.files.options.segment_bytes;
