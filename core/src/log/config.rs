@@ -77,7 +77,7 @@ pub struct LogBuilder {
     pub(super) in_flight_bytes_max: usize,
     pub(super) latest_bytes_max: usize,
     pub(super) linger: Duration,
-    lock_wait: Duration,
+    pub(super) lock_wait: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) poll_interval: Duration,
