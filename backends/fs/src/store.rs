@@ -66,7 +66,7 @@ impl FsStore {
     ///
     /// # Errors
     ///
-    /// [`Locked`](ErrorKind::Locked) while another process writes there;
+    /// [`Locked`](ErrorKind::Locked) while another writer holds it, here or in another process;
     /// [`NotFound`](ErrorKind::NotFound) when there is nothing to read;
     /// [`Invalid`](ErrorKind::Invalid) for a folder that holds something else, and for an option
     /// out of range; [`Unsupported`](ErrorKind::Unsupported) for a newer format.
