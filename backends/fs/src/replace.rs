@@ -309,7 +309,7 @@ impl<'a> Output<'a> {
 
     fn flush(&mut self) -> io::Result<()> {
         let Some(Fresh { file, .. }) = self.fresh.last() else { return Ok(()) };
-        write::write_batches(file.as_ref(), &self.gathered, self.offset)?;
+        write::write_batches(file.as_ref(), &self.gathered, self.offset, false)?;
         self.offset += self.gathered_bytes as u64;
         self.gathered.clear();
         self.gathered_bytes = 0;

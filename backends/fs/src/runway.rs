@@ -22,6 +22,8 @@ const RUNWAY_FROM_BYTES: u64 = 16 << 10;
 const ZEROS_PAY_BELOW_BYTES: u64 = 512 << 10;
 /// Zeros written at a time: the file system lets nobody else write to the file meanwhile.
 const STEP_BYTES: usize = 64 << 10;
+/// Zeros synced at a time: a sync of records that comes meanwhile waits for them too.
+const SYNC_BYTES: u64 = 1 << 20;
 
 static ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
@@ -80,6 +82,7 @@ impl Writer {
         let segment_bytes = self.log.files.options.segment_bytes;
         let target = end.saturating_add(self.runway_bytes(end)).min(segment_bytes);
         let file = self.log.files.file(&segment).map_err(|cause| self.log.failed("fill", cause))?;
+        let mut unsynced = 0;
         while let Some(mut reserved) = self.reserve(&segment, target) {
             let Range { start, end } = reserved.range;
             if let Err(cause) = fill(file.as_ref(), start, end - start) {
@@ -91,6 +94,15 @@ impl Writer {
                 return Ok(());
             }
             reserved.filled = true;
+            drop(reserved);
+            unsynced += end - start;
+            if unsynced >= SYNC_BYTES {
+                file.sync_data().map_err(|cause| self.poison("sync", cause))?;
+                unsynced = 0;
+            }
+        }
+        if unsynced == 0 {
+            return Ok(());
         }
         file.sync_data().map_err(|cause| self.poison("sync", cause))
     }

@@ -62,19 +62,62 @@ pub(crate) fn fitting(batches: &[RecordBatch], bytes: u64) -> usize {
     batches.iter().take_while(fits).count().max(1)
 }
 
-/// Writes the batches one behind the other.
+/// Writes of less are on their way to the device before beginning early would have paid.
+const WRITE_OUT_FROM_BYTES: u64 = 512 << 10;
+/// After so many bytes the device begins with them, while the next ones are written.
+const WRITE_OUT_BYTES: u64 = 256 << 10;
+
+/// Writes the batches one behind the other. Where a sync `follows`, the device begins with the first
+/// bytes of many while the last ones are still copied.
 pub(crate) fn write_batches(
     file: &dyn File,
     batches: &[RecordBatch],
     start: u64,
+    sync_follows: bool,
 ) -> io::Result<()> {
+    let len: u64 = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
     let prefixes: Vec<_> = batches.iter().map(RecordBatch::prefix).collect();
     let mut parts = Vec::with_capacity(batches.len() * 2);
     for (batch, prefix) in batches.iter().zip(&prefixes) {
         parts.push(io::IoSlice::new(prefix));
         parts.push(io::IoSlice::new(batch.rest()));
     }
-    write_full(file, &mut parts, start)
+    if !sync_follows || len < WRITE_OUT_FROM_BYTES {
+        return write_full(file, &mut parts, start);
+    }
+    let (mut parts, mut at, end) = (parts.as_mut_slice(), start, start.saturating_add(len));
+    while at < end {
+        let piece = (WRITE_OUT_BYTES - at % WRITE_OUT_BYTES).min(end - at);
+        write_front(file, &mut parts, at, piece)?;
+        // What is left for the sync to begin with is the last piece.
+        if at + piece < end {
+            file.begin_write_out(at, piece);
+        }
+        at += piece;
+    }
+    Ok(())
+}
+
+/// Writes the first `len` bytes of the parts at `offset`, and advances the parts behind them.
+fn write_front(
+    file: &dyn File,
+    parts: &mut &mut [io::IoSlice<'_>],
+    offset: u64,
+    len: u64,
+) -> io::Result<()> {
+    let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut front = Vec::with_capacity(parts.len());
+    for part in parts.iter() {
+        let taken = part.get(..left).unwrap_or(part);
+        front.push(io::IoSlice::new(taken));
+        left -= taken.len();
+        if left == 0 {
+            break;
+        }
+    }
+    write_full(file, &mut front, offset)?;
+    io::IoSlice::advance_slices(parts, usize::try_from(len).unwrap_or(usize::MAX) - left);
+    Ok(())
 }
 
 /// A new segment: the prepared file under its final name, or else a new file. Answers also what it

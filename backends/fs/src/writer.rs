@@ -124,6 +124,11 @@ impl State {
             no_room_ahead: false,
         }
     }
+
+    /// Whether of late everything was synced, or was being synced, when the next append came.
+    fn syncs_each_append(&self) -> bool {
+        self.syncs && self.unsynced_bytes == 0
+    }
 }
 
 impl Writer {
@@ -215,6 +220,7 @@ impl Writer {
         parts: &mut Vec<Part>,
     ) -> io::Result<()> {
         let segment_bytes = self.log.files.options.segment_bytes;
+        let sync_follows = state.syncs_each_append();
         let mut rest = batches;
         while let Some(first) = rest.first() {
             let active = state.active.extent();
@@ -230,7 +236,7 @@ impl Writer {
             let (now, later) = rest.split_at_checked(part.count).unwrap_or((rest, &[]));
             let (file, start) = (Arc::clone(&part.file), part.start);
             parts.push(part);
-            write::write_batches(file.as_ref(), now, start)?;
+            write::write_batches(file.as_ref(), now, start, sync_follows)?;
             rest = later;
         }
         Ok(())

@@ -19,6 +19,10 @@ pub struct IoCounts {
     pub writes: u64,
     /// Bytes that these writes took.
     pub bytes_written: u64,
+    /// How often it was asked to begin to write out.
+    pub write_outs: u64,
+    /// The bytes that were named then.
+    pub bytes_written_out: u64,
     /// `fdatasync`s.
     pub sync_data: u64,
     /// `fsync`s of files.
@@ -35,6 +39,8 @@ struct Counters {
     bytes_read: AtomicU64,
     writes: AtomicU64,
     bytes_written: AtomicU64,
+    write_outs: AtomicU64,
+    bytes_written_out: AtomicU64,
     sync_data: AtomicU64,
     sync_all: AtomicU64,
     sync_dir: AtomicU64,
@@ -66,6 +72,8 @@ impl CountedFs {
             bytes_read: get(&self.counters.bytes_read),
             writes: get(&self.counters.writes),
             bytes_written: get(&self.counters.bytes_written),
+            write_outs: get(&self.counters.write_outs),
+            bytes_written_out: get(&self.counters.bytes_written_out),
             sync_data: get(&self.counters.sync_data),
             sync_all: get(&self.counters.sync_all),
             sync_dir: get(&self.counters.sync_dir),
@@ -145,6 +153,12 @@ impl File for CountedFile {
         add(&self.counters.writes, 1);
         add(&self.counters.bytes_written, count as u64);
         Ok(count)
+    }
+
+    fn begin_write_out(&self, offset: u64, len: u64) {
+        add(&self.counters.write_outs, 1);
+        add(&self.counters.bytes_written_out, len);
+        self.inner.begin_write_out(offset, len);
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -340,6 +340,10 @@ impl File for FaultFile {
         Err(failure.error().unwrap_or_else(|| io::ErrorKind::Interrupted.into()))
     }
 
+    fn begin_write_out(&self, offset: u64, len: u64) {
+        self.inner.begin_write_out(offset, len);
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let synced = self.fs.sync(Call::SyncData, || self.inner.sync_data());
         self.fs.run_meanwhile();

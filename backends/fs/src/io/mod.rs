@@ -10,6 +10,7 @@ mod real;
 mod sim;
 mod sim_disk;
 mod sim_file;
+mod write_out;
 
 use std::fmt::Debug;
 use std::io;
@@ -109,6 +110,12 @@ pub trait File: Debug + Send + Sync {
 
     /// Writes at an offset; may be short.
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Begins to bring written bytes to the device and does not wait: what a sync then waits for is
+    /// under way. A hint, which promises nothing; a failure is what the next sync answers.
+    fn begin_write_out(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Makes the bytes and the length survive a power cut (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;

@@ -142,6 +142,10 @@ impl File for RealFile {
         Ok(rustix::io::pwritev(&self.0, parts, offset)?)
     }
 
+    fn begin_write_out(&self, offset: u64, len: u64) {
+        super::write_out::begin(&self.0, offset, len);
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
