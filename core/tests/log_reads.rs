@@ -323,3 +323,26 @@ async fn subscription_reads_as_many_pages_ahead_as_asked_and_no_more() {
         assert!(ahead_max >= (pages_ahead as u64 * 3).div_ceil(4), "{ahead_max} of {pages_ahead}");
     }
 }
+
+#[tokio::test]
+async fn subscription_that_spins_lets_others_run_and_sleeps_when_its_time_is_over() {
+    for spin in [Duration::from_secs(1), Duration::from_micros(1)] {
+        let (store, _control) = ControlledStore::free();
+        let log = Log::builder().open(store).await.unwrap();
+        let topic = log.topic("orders").await.unwrap();
+        let options = SubscribeOptions::default().with_spin(spin);
+        let mut records = topic.subscribe_with(0, Msn::ZERO, options).unwrap();
+        let began = std::time::Instant::now();
+        // On one thread: the append runs only if who waits for it lets it.
+        let append = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            topic.append("late").await.unwrap().ack().await.unwrap();
+        };
+        let (record, ()) = tokio::join!(records.next(), append);
+        assert_eq!(record.unwrap().unwrap().payload.as_deref(), Some(b"late".as_slice()));
+        assert!(began.elapsed() < Duration::from_secs(1), "it spun to the end");
+        let next = tokio::spawn(async move { records.next().await.is_none() });
+        log.close().await.unwrap();
+        assert!(next.await.unwrap(), "a subscription that spins hears of the end");
+    }
+}

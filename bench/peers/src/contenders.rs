@@ -31,6 +31,8 @@ const WARM_BYTES: usize = 5 << 30;
 
 /// Between two appends of R3.
 const TAIL_PAUSE: Duration = Duration::from_micros(200);
+/// How long a subscriber of R3 that spins does so: longer than the pause, so that it never sleeps.
+const TAIL_SPIN: Duration = Duration::from_millis(1);
 
 /// One run; the folder is its own, or holds what `fill` has left.
 pub fn run(contender: &str, workload: &str, size: usize, dir: &Path, limit: Duration) -> Outcome {
@@ -98,11 +100,14 @@ fn ours(
         ("r1", "") => msglog::replayed(dir).noted("record batches, records by reference"),
         ("r1", "records") => msglog::subscribed(dir).noted("owned records of a subscription"),
         ("r2", _) => msglog::random_reads(dir, limit).noted("records a batch: see the name"),
-        ("r3", "") => msglog::tail_blocking(dir, size, TAIL_PAUSE, limit)
+        ("r3", "") => msglog::tail_blocking(dir, size, TAIL_PAUSE, Duration::ZERO, limit)
             .noted("append_and_wait, a blocking subscriber"),
-        ("r3", "await") => {
-            msglog::tail(dir, size, TAIL_PAUSE, limit).noted("async producer and subscriber")
-        }
+        ("r3", "spin") => msglog::tail_blocking(dir, size, TAIL_PAUSE, TAIL_SPIN, limit)
+            .noted("the same, the subscriber spins up to 1 ms before it sleeps"),
+        ("r3", "await") => msglog::tail(dir, size, TAIL_PAUSE, Duration::ZERO, limit)
+            .noted("async producer and subscriber"),
+        ("r3", "await-spin") => msglog::tail(dir, size, TAIL_PAUSE, TAIL_SPIN, limit)
+            .noted("the same, the subscriber spins up to 1 ms before it sleeps"),
         ("o1" | "o1k", _) => msglog::reopen(dir),
         _ => panic!("msglog/{variant} does not run {workload}"),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt;
 use msglog_core::batch::DecodeLimits;
-use msglog_core::log::{Log, MsgLog, Topic, TopicConfig};
+use msglog_core::log::{Log, MsgLog, SubscribeOptions, Topic, TopicConfig};
 use msglog_core::{AppendOptions, Durability, Message, Msn, blocking as sync_log};
 use tokio::runtime::Runtime;
 
@@ -349,18 +349,25 @@ pub fn random_reads(dir: &Path, limit: Duration) -> Outcome {
     })
 }
 
+fn spinning(spin: Duration) -> SubscribeOptions {
+    SubscribeOptions::default().with_spin(spin)
+}
+
 /// From the append at `Os` to the delivery in a subscriber of the same process.
-pub fn tail(dir: &Path, size: usize, pause: Duration, limit: Duration) -> Outcome {
+pub fn tail(dir: &Path, size: usize, pause: Duration, spin: Duration, limit: Duration) -> Outcome {
     let runtime = runtime();
     runtime.block_on(async {
         let Open { log, topic } = open(dir, Durability::Os).await;
         let (sent, mut received) = tokio::sync::mpsc::unbounded_channel::<Instant>();
-        let mut subscription = topic.subscribe(0, Msn::ZERO).expect("subscribe");
+        let mut subscription =
+            topic.subscribe_with(0, Msn::ZERO, spinning(spin)).expect("subscribe");
         let reader = tokio::spawn(async move {
             let mut latencies = Vec::new();
-            while let Some(began) = received.recv().await {
-                subscription.next().await.expect("a record").expect("a record");
-                latencies.push(began.elapsed().as_secs_f64() * 1e6);
+            while let Some(record) = subscription.next().await {
+                record.expect("a record");
+                let now = Instant::now();
+                let Some(began) = received.recv().await else { break };
+                latencies.push((now - began).as_secs_f64() * 1e6);
             }
             latencies
         });
@@ -377,6 +384,7 @@ pub fn tail(dir: &Path, size: usize, pause: Duration, limit: Duration) -> Outcom
             }
         }
         drop(sent);
+        topic.append(records.next()).await.expect("append").ack().await.expect("ack");
         meter.latencies(reader.await.expect("the reader"));
         let outcome = meter.finish();
         log.close().await.expect("close");
@@ -385,13 +393,19 @@ pub fn tail(dir: &Path, size: usize, pause: Duration, limit: Duration) -> Outcom
 }
 
 /// As [`tail`], the producer being a thread of blocking code.
-pub fn tail_blocking(dir: &Path, size: usize, pause: Duration, limit: Duration) -> Outcome {
+pub fn tail_blocking(
+    dir: &Path,
+    size: usize,
+    pause: Duration,
+    spin: Duration,
+    limit: Duration,
+) -> Outcome {
     let path = dir.to_owned();
     let start = async move { Ok(open(&path, Durability::Os).await.log) };
     let log = msglog_core::blocking::Log::start(start).expect("open the log");
     let topic = log.topic("bench").expect("the topic");
     let (sent, received) = std::sync::mpsc::channel::<Instant>();
-    let mut subscription = topic.subscribe(0, Msn::ZERO).expect("subscribe");
+    let mut subscription = topic.subscribe_with(0, Msn::ZERO, spinning(spin)).expect("subscribe");
     let reader = std::thread::spawn(move || {
         let mut latencies = Vec::new();
         while let Some(record) = subscription.next() {

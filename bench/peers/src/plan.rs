@@ -40,7 +40,7 @@ const WRITES: &[(&str, &[&str])] = &[
     ("w2", &["limit", "msglog", "msglog/await"]),
     ("w3", &["limit", "msglog"]),
     ("w4", &["limit", "msglog", "msglog/await", "msglog/window"]),
-    ("r3", &["msglog", "msglog/await"]),
+    ("r3", &["msglog", "msglog/spin", "msglog/await", "msglog/await-spin"]),
 ];
 
 impl Plan {

@@ -267,6 +267,7 @@ pub async fn options_out_of_range_are_refused(cx: Cx) -> CaseResult {
         options().with_page_bytes(0),
         options().with_page_bytes((64 << 20) + 1),
         options().with_pages_ahead(65),
+        options().with_spin(std::time::Duration::from_secs(2)),
     ] {
         let refused = topic.subscribe_with(0, Msn::ZERO, bad.clone());
         check_refused(refused, ErrorKind::Invalid, &format!("{bad:?}"))?;

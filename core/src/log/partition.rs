@@ -438,6 +438,21 @@ impl Partition {
         Ok(self.bounds())
     }
 
+    /// Looks for `spin` whether readers see more than `end`, letting other tasks run in between.
+    pub(super) async fn grows_within(&self, spin: Duration, end: Msn) -> bool {
+        if spin.is_zero() || self.options.access == Access::Read {
+            return false;
+        }
+        let began = Instant::now();
+        while self.visible.borrow().end <= end {
+            if began.elapsed() >= spin || !self.visible.borrow().live {
+                return false;
+            }
+            tokio::task::yield_now().await;
+        }
+        true
+    }
+
     /// Waits until readers see more than `end`; `Closed` when that will not be.
     pub(super) async fn grown_beyond(&self, end: Msn) -> Result<()> {
         let mut visible = self.visible.subscribe();

@@ -1,5 +1,7 @@
 //! How a subscription reads: the size of its pages, how many ahead, and which records.
 
+use std::time::Duration;
+
 use super::filter::Filter;
 use crate::{Error, ErrorKind, Result};
 
@@ -7,6 +9,8 @@ use crate::{Error, ErrorKind, Result};
 const PAGE_BYTES_MAX: usize = 64 << 20;
 /// The most pages that are read ahead.
 const PAGES_AHEAD_MAX: usize = 64;
+/// The longest spin.
+const SPIN_MAX: Duration = Duration::from_secs(1);
 
 /// How a subscription reads. The defaults are right for most.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,11 +24,19 @@ pub struct SubscribeOptions {
     pub pages_ahead: usize,
     /// Which records it gives.
     pub filter: Filter,
+    /// How long a subscription that has reached the end looks again and again before it sleeps, up
+    /// to 1 s (zero).
+    ///
+    /// Being woken takes a sleeping thread some tens of microseconds, looking again less than one;
+    /// but it takes a whole core for as long, so it pays for one subscription that a core is kept
+    /// for. Other tasks of its worker run between the looks. A log opened for reading asks its
+    /// store at `poll_interval` instead.
+    pub spin: Duration,
 }
 
 impl Default for SubscribeOptions {
     fn default() -> Self {
-        Self { page_bytes: None, pages_ahead: 1, filter: Filter::Everything }
+        Self { page_bytes: None, pages_ahead: 1, filter: Filter::Everything, spin: Duration::ZERO }
     }
 }
 
@@ -50,6 +62,13 @@ impl SubscribeOptions {
         self
     }
 
+    /// Looks again and again for so long before it sleeps.
+    #[must_use]
+    pub fn with_spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if let Some(bytes) = self.page_bytes.filter(|bytes| !(1..=PAGE_BYTES_MAX).contains(bytes)) {
             let why = format!("page_bytes of {bytes} is not within 1 to {PAGE_BYTES_MAX}");
@@ -57,6 +76,10 @@ impl SubscribeOptions {
         }
         if self.pages_ahead > PAGES_AHEAD_MAX {
             let why = format!("pages_ahead of {} is more than {PAGES_AHEAD_MAX}", self.pages_ahead);
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        if self.spin > SPIN_MAX {
+            let why = format!("a spin of {:?} is longer than {SPIN_MAX:?}", self.spin);
             return Err(Error::new(ErrorKind::Invalid, why));
         }
         Ok(())

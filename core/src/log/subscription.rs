@@ -59,6 +59,7 @@ struct Policy {
     page_bytes: usize,
     ahead_bytes: usize,
     pages_ahead: usize,
+    spin: Duration,
 }
 
 impl From<&SubscribeOptions> for Policy {
@@ -67,6 +68,7 @@ impl From<&SubscribeOptions> for Policy {
             page_bytes: options.page_bytes.unwrap_or(PAGE_BYTES),
             ahead_bytes: options.page_bytes.unwrap_or(AHEAD_BYTES),
             pages_ahead: options.pages_ahead,
+            spin: options.spin,
         }
     }
 }
@@ -148,7 +150,7 @@ impl BatchSubscription {
             runtime.spawn_blocking(move || wait_for(&waiting, read))
         } else {
             runtime.spawn(async move {
-                let fetched = next_page(partition.clone(), from, policy.page_bytes).await?;
+                let fetched = next_page(partition.clone(), from, policy).await?;
                 let limit = ReadLimit::bytes(policy.page_bytes);
                 Ok(fetched.and_more(&partition, limit, pages).await)
             })
@@ -166,10 +168,10 @@ impl BatchSubscription {
 
     /// Takes up the next pages from the store.
     fn poll_fetch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (from, bytes) = (self.read_msn, self.policy.page_bytes);
+        let (from, policy) = (self.read_msn, self.policy);
         let partition = &self.partition;
         let fetch = self.fetch.get_or_insert_with(|| {
-            Fetch::Here(Box::pin(next_page(partition.clone(), from, bytes)))
+            Fetch::Here(Box::pin(next_page(partition.clone(), from, policy)))
         });
         let fetched = ready!(Pin::new(fetch).poll(cx));
         self.fetch = None;
@@ -216,9 +218,9 @@ impl Fetched {
 }
 
 /// The next page that has batches, waiting for it.
-async fn next_page(partition: Arc<Partition>, from: Msn, bytes: usize) -> Result<Fetched> {
+async fn next_page(partition: Arc<Partition>, from: Msn, policy: Policy) -> Result<Fetched> {
     loop {
-        let mut read = pin!(partition.read_batches(from, ReadLimit::bytes(bytes)));
+        let mut read = pin!(partition.read_batches(from, ReadLimit::bytes(policy.page_bytes)));
         let (page, at_once) = match futures::poll!(&mut read) {
             Poll::Ready(page) => (page?, true),
             Poll::Pending => (read.await?, false),
@@ -228,7 +230,9 @@ async fn next_page(partition: Arc<Partition>, from: Msn, bytes: usize) -> Result
         }
         // Nothing below the end that was seen, nor below `from`, needs to be looked at again.
         let end = from.max(page.next_msn);
-        partition.grown_beyond(end).await?;
+        if !partition.grows_within(policy.spin, end).await {
+            partition.grown_beyond(end).await?;
+        }
     }
 }
 
