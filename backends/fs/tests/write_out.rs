@@ -1,6 +1,10 @@
 //! What goes to the device before a sync waits for it: the first bytes of large groups, and zeros.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod common;
 
