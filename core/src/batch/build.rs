@@ -2,20 +2,16 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::encode::{self, BATCH_BYTES_MAX, RECORD_HEAD_MAX};
 use super::header::{self, LENGTH_END};
 use super::{
     BatchHeader, Compression, CompressionPolicy, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch,
-    TimestampKind, compression, crc_of, varint,
+    TimestampKind, compression, crc_of,
 };
 use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
 
-/// The largest batch that the format's length fields can name, in bytes.
-const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 /// The largest offset delta. The count needs no limit of its own: so many records exceed the bytes.
 const DELTA_MAX: u32 = i32::MAX.unsigned_abs();
-/// The most bytes of a record's small fields before the payload: length, attributes, timestamp,
-/// offset delta and the lengths of key and payload.
-const RECORD_HEAD_MAX: usize = 5 + 1 + 10 + 5 + 5 + 5;
 /// The most bytes of a record beside key, payload and headers: the above and the header count.
 const RECORD_OVERHEAD_MAX: usize = RECORD_HEAD_MAX + 5;
 /// The most bytes of a header beside name and value.
@@ -153,7 +149,7 @@ impl BatchBuilder {
             TimestampKind::Create => time.as_millis().wrapping_sub(base.as_millis()),
             TimestampKind::Append => 0,
         };
-        self.encode(i64::from(offset_delta), time_delta, message)?;
+        encode::put(&mut self.buffer, i64::from(offset_delta), time_delta, message)?;
         self.base_timestamp = base;
         self.max_timestamp = if first { time } else { self.max_timestamp.max(time) };
         self.record_count += 1;
@@ -170,41 +166,6 @@ impl BatchBuilder {
     pub fn cover(&mut self, last_offset_delta: u32) -> Result<()> {
         check_delta(last_offset_delta)?;
         self.msn_count = self.msn_count.max(last_offset_delta + 1);
-        Ok(())
-    }
-
-    fn encode(&mut self, offset_delta: i64, time_delta: i64, message: &Message) -> Result<()> {
-        let (key, payload) = (message.key.as_deref(), message.payload.as_deref());
-        let headers = message.headers.iter();
-        let length = 1
-            + varint::encoded_len(time_delta)
-            + varint::encoded_len(offset_delta)
-            + nullable_len(key)
-            + nullable_len(payload)
-            + varint::encoded_len(signed(message.headers.len()))
-            + headers.clone().map(header_len).sum::<usize>();
-        let whole = varint::encoded_len(signed(length)) + length;
-        check_bytes(self.buffer.len(), whole)?;
-        let buffer = &mut self.buffer;
-        buffer.reserve(whole);
-        let mut head = Head::default();
-        head.put(signed(length));
-        head.put(0);
-        head.put(time_delta);
-        head.put(offset_delta);
-        head.put(nullable_signed(key));
-        if let Some(key) = key {
-            head.flush_into(buffer);
-            buffer.extend_from_slice(key);
-        }
-        head.put(nullable_signed(payload));
-        head.flush_into(buffer);
-        buffer.extend_from_slice(payload.unwrap_or_default());
-        varint::put(buffer, signed(message.headers.len()));
-        for header in headers {
-            put_nullable(buffer, Some(header.name.as_bytes()));
-            put_nullable(buffer, header.value.as_deref());
-        }
         Ok(())
     }
 
@@ -303,40 +264,10 @@ impl BatchBuilder {
     }
 }
 
-/// Small fields of a record: they meet on the stack, because one copy into the buffer is cheaper
-/// than five.
-#[derive(Default)]
-struct Head {
-    bytes: [u8; RECORD_HEAD_MAX],
-    len: usize,
-}
-
-impl Head {
-    #[inline]
-    fn put(&mut self, value: i64) {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        self.len += varint::write(room, value);
-    }
-
-    #[inline]
-    fn flush_into(&mut self, buffer: &mut BytesMut) {
-        buffer.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
-        self.len = 0;
-    }
-}
-
 fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
     if let Some(room) = bytes.first_chunk_mut::<HEADER_BYTES>() {
         *room = header.encode();
     }
-}
-
-fn check_bytes(so_far: usize, more: usize) -> Result<()> {
-    if more > BATCH_BYTES_MAX.saturating_sub(so_far) {
-        let context = format!("record batch would exceed {BATCH_BYTES_MAX} bytes");
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    Ok(())
 }
 
 fn check_delta(offset_delta: u32) -> Result<()> {
@@ -351,49 +282,10 @@ fn len(field: Option<&[u8]>) -> usize {
     field.map_or(0, <[u8]>::len)
 }
 
-/// A length as a varint holds it; no slice is longer than `i64::MAX`.
-fn signed(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
-}
-
-fn nullable_len(field: Option<&[u8]>) -> usize {
-    match field {
-        None => 1,
-        Some(bytes) => varint::encoded_len(signed(bytes.len())) + bytes.len(),
-    }
-}
-
-fn header_len(header: &crate::Header) -> usize {
-    nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref())
-}
-
-/// The length of a field as the format has it: -1 for null.
-fn nullable_signed(field: Option<&[u8]>) -> i64 {
-    field.map_or(-1, |bytes| signed(bytes.len()))
-}
-
-fn put_nullable(buffer: &mut BytesMut, field: Option<&[u8]>) {
-    match field {
-        None => varint::put(buffer, -1),
-        Some(bytes) => {
-            varint::put(buffer, signed(bytes.len()));
-            buffer.extend_from_slice(bytes);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn batch_may_be_as_large_as_its_length_field_names() {
-        for so_far in [0, HEADER_BYTES, BATCH_BYTES_MAX] {
-            let left = BATCH_BYTES_MAX - so_far;
-            check_bytes(so_far, left).unwrap();
-            assert_eq!(check_bytes(so_far, left + 1).unwrap_err().kind(), ErrorKind::TooLarge);
-        }
-    }
     #[test]
     fn buffer_with_room_for_a_message_does_not_grow() {
         let message = Message::new(vec![7; 1000]).with_key("key").with_header("name", "value");

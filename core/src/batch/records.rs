@@ -5,7 +5,8 @@ use std::str;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, place, varint};
+use super::cursor::Cursor;
+use super::{BatchHeader, DecodeLimits, corrupt, varint};
 use crate::{Error, ErrorKind, Header, Msn, Record, Result, Timestamp};
 
 /// Fewest bytes of a header: its two lengths.
@@ -26,7 +27,7 @@ impl DecodedBatch {
 
     /// Some consecutive records of a batch, so many from that offset delta on.
     pub(super) fn part(header: &BatchHeader, bytes: Bytes, delta_min: u32, left: u32) -> Self {
-        let cursor = Cursor { delta_min, left, ..Cursor::new(header) };
+        let cursor = Cursor::new(header).with_delta_min(delta_min).with_left(left);
         Self { cursor, bytes, limits: DecodeLimits::default() }
     }
 
@@ -48,7 +49,7 @@ impl DecodedBatch {
     /// As [`iter`](Self::iter) from a place that [`RecordViews::place`] told.
     pub(super) fn iter_from(&self, offset: usize, left: u32) -> RecordViews<'_> {
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        RecordViews { cursor: Cursor { left, ..self.cursor }, rest }
+        RecordViews { cursor: self.cursor.with_left(left), rest }
     }
 
     /// The first MSN that the batch covers.
@@ -260,119 +261,8 @@ fn own_with(
     })
 }
 
-/// How far an iteration is, apart from the bytes.
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    base_msn: Msn,
-    base_timestamp: i64,
-    append_time: Option<Timestamp>,
-    left: u32,
-    /// The smallest offset delta that the next record may have.
-    delta_min: u32,
-    delta_max: u32,
-    ended: bool,
-}
-
-impl Cursor {
-    fn new(header: &BatchHeader) -> Self {
-        let append_time = match header.timestamp_kind() {
-            TimestampKind::Create => None,
-            TimestampKind::Append => Some(header.max_timestamp),
-        };
-        Self {
-            base_msn: header.base_msn,
-            base_timestamp: header.base_timestamp.as_millis(),
-            append_time,
-            left: header.record_count,
-            delta_min: 0,
-            delta_max: header.last_offset_delta,
-            ended: false,
-        }
-    }
-
-    /// Takes the next record off the front of `rest`.
-    #[inline]
-    fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<Result<RecordView<'a>>> {
-        if self.ended {
-            return None;
-        }
-        let taken = match self.left {
-            0 if rest.is_empty() => return None,
-            0 => Err("record batch has bytes after its last record"),
-            _ => self.take_record(rest),
-        };
-        self.left = self.left.saturating_sub(1);
-        Some(taken.map_err(|what| {
-            self.ended = true;
-            corrupt(what).within(place(self.base_msn))
-        }))
-    }
-
-    /// As [`next`](Self::next), without looking at more of the record than its offset delta.
-    fn pass(&mut self, rest: &mut &[u8]) -> Option<Result<u32>> {
-        if self.ended || self.left == 0 {
-            return self.next(rest).map(|record| record.map(|_| 0));
-        }
-        let taken = self.take_head(rest);
-        self.left -= 1;
-        Some(taken.map(|(_, _, delta)| delta).map_err(|what| {
-            self.ended = true;
-            corrupt(what).within(place(self.base_msn))
-        }))
-    }
-
-    /// The fields of the next record from the key on, its timestamp delta and its offset delta.
-    #[inline]
-    fn take_head<'a>(&mut self, rest: &mut &'a [u8]) -> Result<(&'a [u8], i64, u32), &'static str> {
-        let length = varint::take_int(rest).ok_or("record length is cut or overlong")?;
-        let length = usize::try_from(length).map_err(|_| "record length is negative")?;
-        let (mut record, after) = rest.split_at_checked(length).ok_or("record is cut")?;
-        *rest = after;
-
-        let (_attributes, fields) = record.split_first().ok_or("record is empty")?;
-        record = fields;
-        let time = varint::take_long(&mut record).ok_or("timestamp delta is cut or overlong")?;
-        let delta = varint::take_int(&mut record).ok_or("offset delta is cut or overlong")?;
-        let delta = u32::try_from(delta).map_err(|_| "offset delta is negative")?;
-        if delta < self.delta_min {
-            return Err("offset deltas do not rise");
-        }
-        if delta > self.delta_max {
-            return Err("offset delta is beyond the last one of the batch");
-        }
-        self.delta_min = delta + 1;
-        Ok((record, time, delta))
-    }
-
-    #[inline]
-    fn take_record<'a>(&mut self, rest: &mut &'a [u8]) -> Result<RecordView<'a>, &'static str> {
-        let (mut record, time, delta) = self.take_head(rest)?;
-        let key = take_nullable(&mut record)?;
-        let payload = take_nullable(&mut record)?;
-        let headers = take_header_views(record)?;
-        // Wraps as Kafka's own arithmetic does, so that every pair of times comes back.
-        let created = Timestamp::from_millis(self.base_timestamp.wrapping_add(time));
-        let timestamp = self.append_time.unwrap_or(created);
-        Ok(RecordView {
-            msn: self.base_msn.plus(u64::from(delta)),
-            timestamp,
-            key,
-            payload,
-            headers,
-        })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self.ended {
-            true => (0, Some(0)),
-            // One more for the error about bytes after the last record.
-            false => (0, usize::try_from(self.left).ok().and_then(|left| left.checked_add(1))),
-        }
-    }
-}
-
 #[inline]
-fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
+pub(super) fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
     let count = varint::take_int(&mut record).ok_or("header count is cut or overlong")?;
     let left = usize::try_from(count).map_err(|_| "header count is negative")?;
     if left > record.len() / HEADER_BYTES_MIN {
@@ -391,7 +281,7 @@ fn take_header<'a>(rest: &mut &'a [u8]) -> Result<HeaderView<'a>, &'static str> 
 }
 
 #[inline]
-fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+pub(super) fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
     let length = varint::take_int(rest).ok_or("field length is cut or overlong")?;
     if length == -1 {
         return Ok(None);
