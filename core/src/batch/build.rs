@@ -10,6 +10,8 @@ use super::{
 };
 use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
 
+/// The timestamps of a batch without records.
+const NO_TIME: Timestamp = Timestamp::from_millis(-1);
 /// The largest offset delta. The count needs no limit of its own: so many records exceed the bytes.
 const DELTA_MAX: u32 = i32::MAX.unsigned_abs();
 /// The most bytes of a record beside key, payload and headers: the above and the header count.
@@ -72,7 +74,9 @@ pub struct BatchBuilder {
     record_count: u32,
     /// How many MSNs the batch covers so far.
     msn_count: u32,
-    base_timestamp: Timestamp,
+    /// What the records' timestamps count from: the delete horizon or the time of the first record.
+    base_timestamp: Option<Timestamp>,
+    /// The smallest there is while there are no records.
     max_timestamp: Timestamp,
 }
 
@@ -94,8 +98,8 @@ impl BatchBuilder {
             buffer,
             record_count: 0,
             msn_count: 0,
-            base_timestamp: Timestamp::from_millis(-1),
-            max_timestamp: Timestamp::from_millis(-1),
+            base_timestamp: options.delete_horizon,
+            max_timestamp: Timestamp::from_millis(i64::MIN),
         }
     }
 
@@ -118,6 +122,7 @@ impl BatchBuilder {
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) when the batch would exceed 2 GiB or cover more than
     /// 2^31 MSNs; then it is as it was.
+    #[inline]
     pub fn push(&mut self, message: &Message, now: Timestamp) -> Result<()> {
         self.push_at(self.msn_count, message, now)
     }
@@ -129,29 +134,23 @@ impl BatchBuilder {
     ///
     /// As for [`push`](Self::push), and [`Invalid`](ErrorKind::Invalid) when the delta is not
     /// beyond what the batch covers already.
+    #[inline]
     pub fn push_at(&mut self, offset_delta: u32, message: &Message, now: Timestamp) -> Result<()> {
         if offset_delta < self.msn_count {
-            let context = format!("offset delta {offset_delta} is below {}", self.msn_count);
-            return Err(Error::new(ErrorKind::Invalid, context));
+            return Err(falls(offset_delta, self.msn_count));
         }
         check_delta(offset_delta)?;
-        let time = match self.options.timestamp_kind {
-            TimestampKind::Create => message.timestamp.unwrap_or(now),
-            TimestampKind::Append => now,
+        let (time, base, time_delta) = match self.options.timestamp_kind {
+            TimestampKind::Create => {
+                let time = message.timestamp.unwrap_or(now);
+                let base = self.base_timestamp.unwrap_or(time);
+                (time, base, time.as_millis().wrapping_sub(base.as_millis()))
+            }
+            TimestampKind::Append => (now, now, 0),
         };
-        let first = self.record_count == 0;
-        let base = match self.options.delete_horizon {
-            Some(horizon) => horizon,
-            None if first => time,
-            None => self.base_timestamp,
-        };
-        let time_delta = match self.options.timestamp_kind {
-            TimestampKind::Create => time.as_millis().wrapping_sub(base.as_millis()),
-            TimestampKind::Append => 0,
-        };
-        encode::put(&mut self.buffer, i64::from(offset_delta), time_delta, message)?;
-        self.base_timestamp = base;
-        self.max_timestamp = if first { time } else { self.max_timestamp.max(time) };
+        encode::put(&mut self.buffer, offset_delta, time_delta, message)?;
+        self.base_timestamp = Some(base);
+        self.max_timestamp = self.max_timestamp.max(time);
         self.record_count += 1;
         self.msn_count = offset_delta + 1;
         Ok(())
@@ -242,6 +241,7 @@ impl BatchBuilder {
             Error::new(ErrorKind::TooLarge, context)
         })?;
         let timestamp_kind = self.options.timestamp_kind;
+        let max_timestamp = if self.record_count == 0 { NO_TIME } else { self.max_timestamp };
         let mut header = BatchHeader {
             base_msn: Msn::ZERO,
             length: length.unsigned_abs() - LENGTH_END,
@@ -250,10 +250,12 @@ impl BatchBuilder {
             attributes: header::attributes(compression, timestamp_kind, self.has_horizon()),
             last_offset_delta: self.msn_count - 1,
             base_timestamp: match timestamp_kind {
-                TimestampKind::Create => self.base_timestamp,
-                TimestampKind::Append => self.max_timestamp,
+                TimestampKind::Create if self.record_count > 0 => {
+                    self.base_timestamp.unwrap_or(max_timestamp)
+                }
+                TimestampKind::Create | TimestampKind::Append => max_timestamp,
             },
-            max_timestamp: self.max_timestamp,
+            max_timestamp,
             producer: self.options.producer,
             record_count: self.record_count,
         };
@@ -270,12 +272,21 @@ fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
     }
 }
 
+#[inline]
 fn check_delta(offset_delta: u32) -> Result<()> {
-    if offset_delta > DELTA_MAX {
-        let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    Ok(())
+    if offset_delta > DELTA_MAX { Err(beyond_delta_max()) } else { Ok(()) }
+}
+
+#[cold]
+fn beyond_delta_max() -> Error {
+    let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
+    Error::new(ErrorKind::TooLarge, context)
+}
+
+#[cold]
+fn falls(offset_delta: u32, msn_count: u32) -> Error {
+    let context = format!("offset delta {offset_delta} is below {msn_count}");
+    Error::new(ErrorKind::Invalid, context)
 }
 
 fn len(field: Option<&[u8]>) -> usize {

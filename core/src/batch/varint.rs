@@ -6,6 +6,58 @@ use bytes::BufMut;
 const INT_BYTES_MAX: usize = 5;
 /// Most bytes of a 64-bit varint.
 const LONG_BYTES_MAX: usize = 10;
+/// The zigzag of what takes more than three bytes, at least.
+const SMALL_END: u64 = 1 << 21;
+
+/// A few bytes as they are written, in a register: a value that takes three at most, or several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Small {
+    /// The bytes, the first one in the lowest place.
+    pub(super) bytes: u64,
+    /// How many bits they have.
+    pub(super) bits: u32,
+}
+
+impl Small {
+    /// A value, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of(value: i64) -> Option<Self> {
+        Self::of_zigzag(zigzag(value))
+    }
+
+    /// A length, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of_length(length: usize) -> Option<Self> {
+        // Nothing is so long that the zigzag of its length does not fit.
+        Self::of_zigzag((length as u64) << 1)
+    }
+
+    /// The length of a field, -1 for none, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of_field(field: Option<&[u8]>) -> Option<Self> {
+        field.map_or(Some(Self { bytes: 1, bits: 8 }), |field| Self::of_length(field.len()))
+    }
+
+    #[inline]
+    fn of_zigzag(value: u64) -> Option<Self> {
+        let (first, second) = (value & 0x7f, (value << 1) & 0x7f00);
+        match value {
+            0..0x80 => Some(Self { bytes: value, bits: 8 }),
+            0x80..0x4000 => Some(Self { bytes: first | second | 0x80, bits: 16 }),
+            0x4000..SMALL_END => {
+                let third = (value << 2) & 0x7f_0000;
+                Some(Self { bytes: first | second | third | 0x8080, bits: 24 })
+            }
+            SMALL_END.. => None,
+        }
+    }
+
+    /// These bytes and then those of `next`, together eight at most.
+    #[inline]
+    pub(super) fn then(self, next: Self) -> Self {
+        Self { bytes: self.bytes | next.bytes << self.bits, bits: self.bits + next.bits }
+    }
+}
 
 /// How many bytes [`put`] writes for this value; 32-bit values take the same bytes either way.
 #[inline]
@@ -134,6 +186,20 @@ mod tests {
             assert!(input.is_empty());
             let mut input = &bytes[..];
             assert_eq!(take_int(&mut input), i32::try_from(value).ok(), "{value}");
+        }
+    }
+
+    #[test]
+    fn small_value_has_the_bytes_of_any_and_a_larger_one_is_none() {
+        let edges = (0..64).map(|shift| 1_i64 << shift);
+        for value in edges.flat_map(|v| [v, v.wrapping_sub(1), v.wrapping_neg(), !v]) {
+            let any = encoded(value);
+            let small = Small::of(value).map(|small| {
+                let bytes = small.bytes.to_le_bytes();
+                assert!(bytes[small.bits as usize / 8..].iter().all(|byte| *byte == 0), "{value}");
+                bytes[..small.bits as usize / 8].to_vec()
+            });
+            assert_eq!(small, (any.len() <= 3).then(|| any.to_vec()), "{value}");
         }
     }
 
