@@ -108,7 +108,17 @@ pub struct HeaderViews<'a> {
     rest: &'a [u8],
 }
 
-impl HeaderViews<'_> {
+impl<'a> HeaderViews<'a> {
+    #[inline]
+    pub(super) fn of_parts(left: usize, rest: &'a [u8]) -> Self {
+        Self { left, rest }
+    }
+
+    #[inline]
+    pub(super) fn parts(self) -> (usize, &'a [u8]) {
+        (self.left, self.rest)
+    }
+
     /// How many headers are left, if none is damaged.
     pub fn count_left(&self) -> usize {
         self.left
@@ -223,7 +233,7 @@ impl Iterator for Records {
         };
         let taken = self.rest.len() - rest.len();
         if record.is_err() {
-            self.cursor.ended = true;
+            self.cursor.end();
         }
         self.rest.advance(taken);
         Some(record)
@@ -261,7 +271,6 @@ fn own_with(
     })
 }
 
-#[inline]
 pub(super) fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
     let count = varint::take_int(&mut record).ok_or("header count is cut or overlong")?;
     let left = usize::try_from(count).map_err(|_| "header count is negative")?;

@@ -59,6 +59,35 @@ impl Small {
     }
 }
 
+/// The zigzag of the value at the low end of `word` and how many bits it has there; `None` for one of
+/// more than three bytes, however large it is.
+#[inline]
+pub(super) fn small_at(word: u64) -> Option<(u32, u32)> {
+    let [first, second, third, ..] = word.to_le_bytes();
+    let (low, middle) = (u32::from(first & 0x7f), u32::from(second & 0x7f) << 7);
+    if first < 0x80 {
+        Some((low, 8))
+    } else if second < 0x80 {
+        Some((low | middle, 16))
+    } else if third < 0x80 {
+        Some((low | middle | u32::from(third) << 14, 24))
+    } else {
+        None
+    }
+}
+
+/// What a zigzag stands for.
+#[inline]
+pub(super) fn of_zigzag(bits: u32) -> i32 {
+    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
+}
+
+/// What a zigzag stands for, if that is not negative.
+#[inline]
+pub(super) fn not_negative(bits: u32) -> Option<u32> {
+    (bits & 1 == 0).then_some(bits >> 1)
+}
+
 /// How many bytes [`put`] writes for this value; 32-bit values take the same bytes either way.
 #[inline]
 pub(super) fn encoded_len(value: i64) -> usize {
@@ -200,6 +229,25 @@ mod tests {
                 bytes[..small.bits as usize / 8].to_vec()
             });
             assert_eq!(small, (any.len() <= 3).then(|| any.to_vec()), "{value}");
+        }
+    }
+
+    #[test]
+    fn small_value_in_a_word_is_taken_as_from_bytes() {
+        for first in 0..=u8::MAX {
+            for second in (0..=u8::MAX).step_by(3) {
+                for third in [0, 1, 0x40, 0x7f, 0x80, 0xff] {
+                    let bytes = [first, second, third, 0xff, 0xff, 0xff, 0xff, 0xff];
+                    let mut rest = &bytes[..];
+                    let taken = take_int(&mut rest).map(|int| (int, bytes.len() - rest.len()));
+                    let small = small_at(u64::from_le_bytes(bytes));
+                    let small = small.map(|(bits, len)| (of_zigzag(bits), len as usize / 8));
+                    assert_eq!(small, taken, "{bytes:02x?}");
+                    let negative = taken.map(|(int, _)| u32::try_from(int).ok());
+                    let zigzag = small_at(u64::from_le_bytes(bytes)).map(|(bits, _)| bits);
+                    assert_eq!(zigzag.map(not_negative), negative, "{bytes:02x?}");
+                }
+            }
         }
     }
 
