@@ -3,7 +3,7 @@
 use std::iter::FusedIterator;
 use std::str;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::cursor::Cursor;
 use super::{BatchHeader, DecodeLimits, corrupt, varint};
@@ -43,7 +43,7 @@ impl DecodedBatch {
 
     /// The records as owned values, whose fields are slices of these bytes.
     pub fn into_records(self) -> Records {
-        Records { cursor: self.cursor, rest: self.bytes, limits: self.limits }
+        Records { cursor: self.cursor, bytes: self.bytes, at: 0, limits: self.limits }
     }
 
     /// As [`iter`](Self::iter) from a place that [`RecordViews::place`] told.
@@ -59,7 +59,7 @@ impl DecodedBatch {
 
     /// The record of a view of this batch, as slices of these bytes.
     pub(super) fn slice(&self, view: &RecordView<'_>) -> Result<Record> {
-        own_with(view, self.limits, |field| self.bytes.slice_ref(field))
+        own_with(view, self.limits, |field| slice_of(&self.bytes, field))
     }
 
     /// The record of a view, in `bytes` of memory or more of its own.
@@ -216,7 +216,9 @@ impl FusedIterator for RecordViews<'_> {}
 #[derive(Clone, Debug)]
 pub struct Records {
     cursor: Cursor,
-    rest: Bytes,
+    bytes: Bytes,
+    /// Where the next record begins.
+    at: usize,
     limits: DecodeLimits,
 }
 
@@ -226,17 +228,21 @@ impl Iterator for Records {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut rest: &[u8] = &self.rest;
-        let record = match self.cursor.next(&mut rest)? {
-            Ok(view) => own_with(&view, self.limits, |field| self.rest.slice_ref(field)),
-            Err(error) => Err(error),
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let view = match self.cursor.next(&mut rest)? {
+            Ok(view) => view,
+            Err(error) => return Some(Err(error)),
         };
-        let taken = self.rest.len() - rest.len();
-        if record.is_err() {
-            self.cursor.end();
-        }
-        self.rest.advance(taken);
-        Some(record)
+        self.at = self.bytes.len() - rest.len();
+        let own = |field: &[u8]| slice_of(&self.bytes, field);
+        let headers = match own_headers(&view, self.limits, own) {
+            Ok(headers) => headers,
+            Err(error) => {
+                self.cursor.end();
+                return Some(Err(error));
+            }
+        };
+        Some(Ok(own_fields(&view, headers, own)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -246,29 +252,70 @@ impl Iterator for Records {
 
 impl FusedIterator for Records {}
 
+/// The slice of `bytes` that a field of them is; nothing of them is kept alive by an empty one.
+#[inline]
+fn slice_of(bytes: &Bytes, field: &[u8]) -> Bytes {
+    if field.is_empty() {
+        return Bytes::new();
+    }
+    let start = field.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+    bytes.slice(start..start.wrapping_add(field.len()))
+}
+
 /// An owned record, whose fields are made by `own`.
 fn own_with(
     view: &RecordView<'_>,
     limits: DecodeLimits,
     mut own: impl FnMut(&[u8]) -> Bytes,
 ) -> Result<Record> {
-    let headers_max = limits.records_bytes_max / size_of::<Header>();
-    if view.headers.left > headers_max {
-        let context = format!("record {} has more than {headers_max} headers", view.msn);
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    let mut headers = Vec::with_capacity(view.headers.left);
-    for header in view.headers {
-        let HeaderView { name, value } = header?;
-        headers.push(Header { name: name.to_owned(), value: value.map(&mut own) });
-    }
-    Ok(Record {
+    let headers = own_headers(view, limits, &mut own)?;
+    Ok(own_fields(view, headers, own))
+}
+
+#[inline]
+fn own_fields(
+    view: &RecordView<'_>,
+    headers: Vec<Header>,
+    mut own: impl FnMut(&[u8]) -> Bytes,
+) -> Record {
+    Record {
         msn: view.msn,
         timestamp: view.timestamp,
         key: view.key.map(&mut own),
         payload: view.payload.map(&mut own),
         headers,
-    })
+    }
+}
+
+#[inline]
+fn own_headers(
+    view: &RecordView<'_>,
+    limits: DecodeLimits,
+    own: impl FnMut(&[u8]) -> Bytes,
+) -> Result<Vec<Header>> {
+    match view.headers {
+        HeaderViews { left: 0, rest: [] } => Ok(Vec::new()),
+        headers => own_some_headers(headers, view.msn, limits, own),
+    }
+}
+
+fn own_some_headers(
+    views: HeaderViews<'_>,
+    msn: Msn,
+    limits: DecodeLimits,
+    mut own: impl FnMut(&[u8]) -> Bytes,
+) -> Result<Vec<Header>> {
+    let headers_max = limits.records_bytes_max / size_of::<Header>();
+    if views.left > headers_max {
+        let context = format!("record {msn} has more than {headers_max} headers");
+        return Err(Error::new(ErrorKind::TooLarge, context));
+    }
+    let mut headers = Vec::with_capacity(views.left);
+    for header in views {
+        let HeaderView { name, value } = header?;
+        headers.push(Header { name: name.to_owned(), value: value.map(&mut own) });
+    }
+    Ok(headers)
 }
 
 pub(super) fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
