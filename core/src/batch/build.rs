@@ -2,20 +2,18 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::encode::{self, BATCH_BYTES_MAX, RECORD_HEAD_MAX};
 use super::header::{self, LENGTH_END};
 use super::{
     BatchHeader, Compression, CompressionPolicy, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch,
-    TimestampKind, compression, crc_of, varint,
+    TimestampKind, compression, crc_of,
 };
 use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
 
-/// The largest batch that the format's length fields can name, in bytes.
-const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+/// The timestamps of a batch without records.
+const NO_TIME: Timestamp = Timestamp::from_millis(-1);
 /// The largest offset delta. The count needs no limit of its own: so many records exceed the bytes.
 const DELTA_MAX: u32 = i32::MAX.unsigned_abs();
-/// The most bytes of a record's small fields before the payload: length, attributes, timestamp,
-/// offset delta and the lengths of key and payload.
-const RECORD_HEAD_MAX: usize = 5 + 1 + 10 + 5 + 5 + 5;
 /// The most bytes of a record beside key, payload and headers: the above and the header count.
 const RECORD_OVERHEAD_MAX: usize = RECORD_HEAD_MAX + 5;
 /// The most bytes of a header beside name and value.
@@ -76,7 +74,9 @@ pub struct BatchBuilder {
     record_count: u32,
     /// How many MSNs the batch covers so far.
     msn_count: u32,
-    base_timestamp: Timestamp,
+    /// What the records' timestamps count from: the delete horizon or the time of the first record.
+    base_timestamp: Option<Timestamp>,
+    /// The smallest there is while there are no records.
     max_timestamp: Timestamp,
 }
 
@@ -98,8 +98,8 @@ impl BatchBuilder {
             buffer,
             record_count: 0,
             msn_count: 0,
-            base_timestamp: Timestamp::from_millis(-1),
-            max_timestamp: Timestamp::from_millis(-1),
+            base_timestamp: options.delete_horizon,
+            max_timestamp: Timestamp::from_millis(i64::MIN),
         }
     }
 
@@ -122,6 +122,7 @@ impl BatchBuilder {
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) when the batch would exceed 2 GiB or cover more than
     /// 2^31 MSNs; then it is as it was.
+    #[inline]
     pub fn push(&mut self, message: &Message, now: Timestamp) -> Result<()> {
         self.push_at(self.msn_count, message, now)
     }
@@ -133,29 +134,23 @@ impl BatchBuilder {
     ///
     /// As for [`push`](Self::push), and [`Invalid`](ErrorKind::Invalid) when the delta is not
     /// beyond what the batch covers already.
+    #[inline]
     pub fn push_at(&mut self, offset_delta: u32, message: &Message, now: Timestamp) -> Result<()> {
         if offset_delta < self.msn_count {
-            let context = format!("offset delta {offset_delta} is below {}", self.msn_count);
-            return Err(Error::new(ErrorKind::Invalid, context));
+            return Err(falls(offset_delta, self.msn_count));
         }
         check_delta(offset_delta)?;
-        let time = match self.options.timestamp_kind {
-            TimestampKind::Create => message.timestamp.unwrap_or(now),
-            TimestampKind::Append => now,
+        let (time, base, time_delta) = match self.options.timestamp_kind {
+            TimestampKind::Create => {
+                let time = message.timestamp.unwrap_or(now);
+                let base = self.base_timestamp.unwrap_or(time);
+                (time, base, time.as_millis().wrapping_sub(base.as_millis()))
+            }
+            TimestampKind::Append => (now, now, 0),
         };
-        let first = self.record_count == 0;
-        let base = match self.options.delete_horizon {
-            Some(horizon) => horizon,
-            None if first => time,
-            None => self.base_timestamp,
-        };
-        let time_delta = match self.options.timestamp_kind {
-            TimestampKind::Create => time.as_millis().wrapping_sub(base.as_millis()),
-            TimestampKind::Append => 0,
-        };
-        self.encode(i64::from(offset_delta), time_delta, message)?;
-        self.base_timestamp = base;
-        self.max_timestamp = if first { time } else { self.max_timestamp.max(time) };
+        encode::put(&mut self.buffer, offset_delta, time_delta, message)?;
+        self.base_timestamp = Some(base);
+        self.max_timestamp = self.max_timestamp.max(time);
         self.record_count += 1;
         self.msn_count = offset_delta + 1;
         Ok(())
@@ -170,41 +165,6 @@ impl BatchBuilder {
     pub fn cover(&mut self, last_offset_delta: u32) -> Result<()> {
         check_delta(last_offset_delta)?;
         self.msn_count = self.msn_count.max(last_offset_delta + 1);
-        Ok(())
-    }
-
-    fn encode(&mut self, offset_delta: i64, time_delta: i64, message: &Message) -> Result<()> {
-        let (key, payload) = (message.key.as_deref(), message.payload.as_deref());
-        let headers = message.headers.iter();
-        let length = 1
-            + varint::encoded_len(time_delta)
-            + varint::encoded_len(offset_delta)
-            + nullable_len(key)
-            + nullable_len(payload)
-            + varint::encoded_len(signed(message.headers.len()))
-            + headers.clone().map(header_len).sum::<usize>();
-        let whole = varint::encoded_len(signed(length)) + length;
-        check_bytes(self.buffer.len(), whole)?;
-        let buffer = &mut self.buffer;
-        buffer.reserve(whole);
-        let mut head = Head::default();
-        head.put(signed(length));
-        head.put(0);
-        head.put(time_delta);
-        head.put(offset_delta);
-        head.put(nullable_signed(key));
-        if let Some(key) = key {
-            head.flush_into(buffer);
-            buffer.extend_from_slice(key);
-        }
-        head.put(nullable_signed(payload));
-        head.flush_into(buffer);
-        buffer.extend_from_slice(payload.unwrap_or_default());
-        varint::put(buffer, signed(message.headers.len()));
-        for header in headers {
-            put_nullable(buffer, Some(header.name.as_bytes()));
-            put_nullable(buffer, header.value.as_deref());
-        }
         Ok(())
     }
 
@@ -281,6 +241,7 @@ impl BatchBuilder {
             Error::new(ErrorKind::TooLarge, context)
         })?;
         let timestamp_kind = self.options.timestamp_kind;
+        let max_timestamp = if self.record_count == 0 { NO_TIME } else { self.max_timestamp };
         let mut header = BatchHeader {
             base_msn: Msn::ZERO,
             length: length.unsigned_abs() - LENGTH_END,
@@ -289,10 +250,12 @@ impl BatchBuilder {
             attributes: header::attributes(compression, timestamp_kind, self.has_horizon()),
             last_offset_delta: self.msn_count - 1,
             base_timestamp: match timestamp_kind {
-                TimestampKind::Create => self.base_timestamp,
-                TimestampKind::Append => self.max_timestamp,
+                TimestampKind::Create if self.record_count > 0 => {
+                    self.base_timestamp.unwrap_or(max_timestamp)
+                }
+                TimestampKind::Create | TimestampKind::Append => max_timestamp,
             },
-            max_timestamp: self.max_timestamp,
+            max_timestamp,
             producer: self.options.producer,
             record_count: self.record_count,
         };
@@ -303,97 +266,37 @@ impl BatchBuilder {
     }
 }
 
-/// Small fields of a record: they meet on the stack, because one copy into the buffer is cheaper
-/// than five.
-#[derive(Default)]
-struct Head {
-    bytes: [u8; RECORD_HEAD_MAX],
-    len: usize,
-}
-
-impl Head {
-    #[inline]
-    fn put(&mut self, value: i64) {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        self.len += varint::write(room, value);
-    }
-
-    #[inline]
-    fn flush_into(&mut self, buffer: &mut BytesMut) {
-        buffer.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
-        self.len = 0;
-    }
-}
-
 fn write_header(header: &BatchHeader, bytes: &mut BytesMut) {
     if let Some(room) = bytes.first_chunk_mut::<HEADER_BYTES>() {
         *room = header.encode();
     }
 }
 
-fn check_bytes(so_far: usize, more: usize) -> Result<()> {
-    if more > BATCH_BYTES_MAX.saturating_sub(so_far) {
-        let context = format!("record batch would exceed {BATCH_BYTES_MAX} bytes");
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    Ok(())
+#[inline]
+fn check_delta(offset_delta: u32) -> Result<()> {
+    if offset_delta > DELTA_MAX { Err(beyond_delta_max()) } else { Ok(()) }
 }
 
-fn check_delta(offset_delta: u32) -> Result<()> {
-    if offset_delta > DELTA_MAX {
-        let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    Ok(())
+#[cold]
+fn beyond_delta_max() -> Error {
+    let context = format!("record batch would cover more than {} MSNs", DELTA_MAX + 1);
+    Error::new(ErrorKind::TooLarge, context)
+}
+
+#[cold]
+fn falls(offset_delta: u32, msn_count: u32) -> Error {
+    let context = format!("offset delta {offset_delta} is below {msn_count}");
+    Error::new(ErrorKind::Invalid, context)
 }
 
 fn len(field: Option<&[u8]>) -> usize {
     field.map_or(0, <[u8]>::len)
 }
 
-/// A length as a varint holds it; no slice is longer than `i64::MAX`.
-fn signed(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
-}
-
-fn nullable_len(field: Option<&[u8]>) -> usize {
-    match field {
-        None => 1,
-        Some(bytes) => varint::encoded_len(signed(bytes.len())) + bytes.len(),
-    }
-}
-
-fn header_len(header: &crate::Header) -> usize {
-    nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref())
-}
-
-/// The length of a field as the format has it: -1 for null.
-fn nullable_signed(field: Option<&[u8]>) -> i64 {
-    field.map_or(-1, |bytes| signed(bytes.len()))
-}
-
-fn put_nullable(buffer: &mut BytesMut, field: Option<&[u8]>) {
-    match field {
-        None => varint::put(buffer, -1),
-        Some(bytes) => {
-            varint::put(buffer, signed(bytes.len()));
-            buffer.extend_from_slice(bytes);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn batch_may_be_as_large_as_its_length_field_names() {
-        for so_far in [0, HEADER_BYTES, BATCH_BYTES_MAX] {
-            let left = BATCH_BYTES_MAX - so_far;
-            check_bytes(so_far, left).unwrap();
-            assert_eq!(check_bytes(so_far, left + 1).unwrap_err().kind(), ErrorKind::TooLarge);
-        }
-    }
     #[test]
     fn buffer_with_room_for_a_message_does_not_grow() {
         let message = Message::new(vec![7; 1000]).with_key("key").with_header("name", "value");

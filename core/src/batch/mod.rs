@@ -25,7 +25,9 @@
 
 mod build;
 mod compression;
+mod cursor;
 mod empty;
+mod encode;
 mod header;
 mod lookup;
 mod outline;

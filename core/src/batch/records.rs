@@ -3,9 +3,10 @@
 use std::iter::FusedIterator;
 use std::str;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use super::{BatchHeader, DecodeLimits, TimestampKind, corrupt, place, varint};
+use super::cursor::Cursor;
+use super::{BatchHeader, DecodeLimits, corrupt, varint};
 use crate::{Error, ErrorKind, Header, Msn, Record, Result, Timestamp};
 
 /// Fewest bytes of a header: its two lengths.
@@ -26,7 +27,7 @@ impl DecodedBatch {
 
     /// Some consecutive records of a batch, so many from that offset delta on.
     pub(super) fn part(header: &BatchHeader, bytes: Bytes, delta_min: u32, left: u32) -> Self {
-        let cursor = Cursor { delta_min, left, ..Cursor::new(header) };
+        let cursor = Cursor::new(header).with_delta_min(delta_min).with_left(left);
         Self { cursor, bytes, limits: DecodeLimits::default() }
     }
 
@@ -42,13 +43,13 @@ impl DecodedBatch {
 
     /// The records as owned values, whose fields are slices of these bytes.
     pub fn into_records(self) -> Records {
-        Records { cursor: self.cursor, rest: self.bytes, limits: self.limits }
+        Records { cursor: self.cursor, bytes: self.bytes, at: 0, limits: self.limits }
     }
 
     /// As [`iter`](Self::iter) from a place that [`RecordViews::place`] told.
     pub(super) fn iter_from(&self, offset: usize, left: u32) -> RecordViews<'_> {
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        RecordViews { cursor: Cursor { left, ..self.cursor }, rest }
+        RecordViews { cursor: self.cursor.with_left(left), rest }
     }
 
     /// The first MSN that the batch covers.
@@ -58,7 +59,7 @@ impl DecodedBatch {
 
     /// The record of a view of this batch, as slices of these bytes.
     pub(super) fn slice(&self, view: &RecordView<'_>) -> Result<Record> {
-        own_with(view, self.limits, |field| self.bytes.slice_ref(field))
+        own_with(view, self.limits, |field| slice_of(&self.bytes, field))
     }
 
     /// The record of a view, in `bytes` of memory or more of its own.
@@ -107,7 +108,17 @@ pub struct HeaderViews<'a> {
     rest: &'a [u8],
 }
 
-impl HeaderViews<'_> {
+impl<'a> HeaderViews<'a> {
+    #[inline]
+    pub(super) fn of_parts(left: usize, rest: &'a [u8]) -> Self {
+        Self { left, rest }
+    }
+
+    #[inline]
+    pub(super) fn parts(self) -> (usize, &'a [u8]) {
+        (self.left, self.rest)
+    }
+
     /// How many headers are left, if none is damaged.
     pub fn count_left(&self) -> usize {
         self.left
@@ -205,7 +216,9 @@ impl FusedIterator for RecordViews<'_> {}
 #[derive(Clone, Debug)]
 pub struct Records {
     cursor: Cursor,
-    rest: Bytes,
+    bytes: Bytes,
+    /// Where the next record begins.
+    at: usize,
     limits: DecodeLimits,
 }
 
@@ -215,17 +228,21 @@ impl Iterator for Records {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut rest: &[u8] = &self.rest;
-        let record = match self.cursor.next(&mut rest)? {
-            Ok(view) => own_with(&view, self.limits, |field| self.rest.slice_ref(field)),
-            Err(error) => Err(error),
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let view = match self.cursor.next(&mut rest)? {
+            Ok(view) => view,
+            Err(error) => return Some(Err(error)),
         };
-        let taken = self.rest.len() - rest.len();
-        if record.is_err() {
-            self.cursor.ended = true;
-        }
-        self.rest.advance(taken);
-        Some(record)
+        self.at = self.bytes.len() - rest.len();
+        let own = |field: &[u8]| slice_of(&self.bytes, field);
+        let headers = match own_headers(&view, self.limits, own) {
+            Ok(headers) => headers,
+            Err(error) => {
+                self.cursor.end();
+                return Some(Err(error));
+            }
+        };
+        Some(Ok(own_fields(&view, headers, own)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -235,144 +252,73 @@ impl Iterator for Records {
 
 impl FusedIterator for Records {}
 
+/// The slice of `bytes` that a field of them is; nothing of them is kept alive by an empty one.
+#[inline]
+fn slice_of(bytes: &Bytes, field: &[u8]) -> Bytes {
+    if field.is_empty() {
+        return Bytes::new();
+    }
+    let start = field.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+    bytes.slice(start..start.wrapping_add(field.len()))
+}
+
 /// An owned record, whose fields are made by `own`.
 fn own_with(
     view: &RecordView<'_>,
     limits: DecodeLimits,
     mut own: impl FnMut(&[u8]) -> Bytes,
 ) -> Result<Record> {
-    let headers_max = limits.records_bytes_max / size_of::<Header>();
-    if view.headers.left > headers_max {
-        let context = format!("record {} has more than {headers_max} headers", view.msn);
-        return Err(Error::new(ErrorKind::TooLarge, context));
-    }
-    let mut headers = Vec::with_capacity(view.headers.left);
-    for header in view.headers {
-        let HeaderView { name, value } = header?;
-        headers.push(Header { name: name.to_owned(), value: value.map(&mut own) });
-    }
-    Ok(Record {
+    let headers = own_headers(view, limits, &mut own)?;
+    Ok(own_fields(view, headers, own))
+}
+
+#[inline]
+fn own_fields(
+    view: &RecordView<'_>,
+    headers: Vec<Header>,
+    mut own: impl FnMut(&[u8]) -> Bytes,
+) -> Record {
+    Record {
         msn: view.msn,
         timestamp: view.timestamp,
         key: view.key.map(&mut own),
         payload: view.payload.map(&mut own),
         headers,
-    })
-}
-
-/// How far an iteration is, apart from the bytes.
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    base_msn: Msn,
-    base_timestamp: i64,
-    append_time: Option<Timestamp>,
-    left: u32,
-    /// The smallest offset delta that the next record may have.
-    delta_min: u32,
-    delta_max: u32,
-    ended: bool,
-}
-
-impl Cursor {
-    fn new(header: &BatchHeader) -> Self {
-        let append_time = match header.timestamp_kind() {
-            TimestampKind::Create => None,
-            TimestampKind::Append => Some(header.max_timestamp),
-        };
-        Self {
-            base_msn: header.base_msn,
-            base_timestamp: header.base_timestamp.as_millis(),
-            append_time,
-            left: header.record_count,
-            delta_min: 0,
-            delta_max: header.last_offset_delta,
-            ended: false,
-        }
-    }
-
-    /// Takes the next record off the front of `rest`.
-    #[inline]
-    fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<Result<RecordView<'a>>> {
-        if self.ended {
-            return None;
-        }
-        let taken = match self.left {
-            0 if rest.is_empty() => return None,
-            0 => Err("record batch has bytes after its last record"),
-            _ => self.take_record(rest),
-        };
-        self.left = self.left.saturating_sub(1);
-        Some(taken.map_err(|what| {
-            self.ended = true;
-            corrupt(what).within(place(self.base_msn))
-        }))
-    }
-
-    /// As [`next`](Self::next), without looking at more of the record than its offset delta.
-    fn pass(&mut self, rest: &mut &[u8]) -> Option<Result<u32>> {
-        if self.ended || self.left == 0 {
-            return self.next(rest).map(|record| record.map(|_| 0));
-        }
-        let taken = self.take_head(rest);
-        self.left -= 1;
-        Some(taken.map(|(_, _, delta)| delta).map_err(|what| {
-            self.ended = true;
-            corrupt(what).within(place(self.base_msn))
-        }))
-    }
-
-    /// The fields of the next record from the key on, its timestamp delta and its offset delta.
-    #[inline]
-    fn take_head<'a>(&mut self, rest: &mut &'a [u8]) -> Result<(&'a [u8], i64, u32), &'static str> {
-        let length = varint::take_int(rest).ok_or("record length is cut or overlong")?;
-        let length = usize::try_from(length).map_err(|_| "record length is negative")?;
-        let (mut record, after) = rest.split_at_checked(length).ok_or("record is cut")?;
-        *rest = after;
-
-        let (_attributes, fields) = record.split_first().ok_or("record is empty")?;
-        record = fields;
-        let time = varint::take_long(&mut record).ok_or("timestamp delta is cut or overlong")?;
-        let delta = varint::take_int(&mut record).ok_or("offset delta is cut or overlong")?;
-        let delta = u32::try_from(delta).map_err(|_| "offset delta is negative")?;
-        if delta < self.delta_min {
-            return Err("offset deltas do not rise");
-        }
-        if delta > self.delta_max {
-            return Err("offset delta is beyond the last one of the batch");
-        }
-        self.delta_min = delta + 1;
-        Ok((record, time, delta))
-    }
-
-    #[inline]
-    fn take_record<'a>(&mut self, rest: &mut &'a [u8]) -> Result<RecordView<'a>, &'static str> {
-        let (mut record, time, delta) = self.take_head(rest)?;
-        let key = take_nullable(&mut record)?;
-        let payload = take_nullable(&mut record)?;
-        let headers = take_header_views(record)?;
-        // Wraps as Kafka's own arithmetic does, so that every pair of times comes back.
-        let created = Timestamp::from_millis(self.base_timestamp.wrapping_add(time));
-        let timestamp = self.append_time.unwrap_or(created);
-        Ok(RecordView {
-            msn: self.base_msn.plus(u64::from(delta)),
-            timestamp,
-            key,
-            payload,
-            headers,
-        })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self.ended {
-            true => (0, Some(0)),
-            // One more for the error about bytes after the last record.
-            false => (0, usize::try_from(self.left).ok().and_then(|left| left.checked_add(1))),
-        }
     }
 }
 
 #[inline]
-fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
+fn own_headers(
+    view: &RecordView<'_>,
+    limits: DecodeLimits,
+    own: impl FnMut(&[u8]) -> Bytes,
+) -> Result<Vec<Header>> {
+    match view.headers {
+        HeaderViews { left: 0, rest: [] } => Ok(Vec::new()),
+        headers => own_some_headers(headers, view.msn, limits, own),
+    }
+}
+
+fn own_some_headers(
+    views: HeaderViews<'_>,
+    msn: Msn,
+    limits: DecodeLimits,
+    mut own: impl FnMut(&[u8]) -> Bytes,
+) -> Result<Vec<Header>> {
+    let headers_max = limits.records_bytes_max / size_of::<Header>();
+    if views.left > headers_max {
+        let context = format!("record {msn} has more than {headers_max} headers");
+        return Err(Error::new(ErrorKind::TooLarge, context));
+    }
+    let mut headers = Vec::with_capacity(views.left);
+    for header in views {
+        let HeaderView { name, value } = header?;
+        headers.push(Header { name: name.to_owned(), value: value.map(&mut own) });
+    }
+    Ok(headers)
+}
+
+pub(super) fn take_header_views(mut record: &[u8]) -> Result<HeaderViews<'_>, &'static str> {
     let count = varint::take_int(&mut record).ok_or("header count is cut or overlong")?;
     let left = usize::try_from(count).map_err(|_| "header count is negative")?;
     if left > record.len() / HEADER_BYTES_MIN {
@@ -391,7 +337,7 @@ fn take_header<'a>(rest: &mut &'a [u8]) -> Result<HeaderView<'a>, &'static str> 
 }
 
 #[inline]
-fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
+pub(super) fn take_nullable<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, &'static str> {
     let length = varint::take_int(rest).ok_or("field length is cut or overlong")?;
     if length == -1 {
         return Ok(None);

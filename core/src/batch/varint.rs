@@ -6,6 +6,87 @@ use bytes::BufMut;
 const INT_BYTES_MAX: usize = 5;
 /// Most bytes of a 64-bit varint.
 const LONG_BYTES_MAX: usize = 10;
+/// The zigzag of what takes more than three bytes, at least.
+const SMALL_END: u64 = 1 << 21;
+
+/// A few bytes as they are written, in a register: a value that takes three at most, or several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Small {
+    /// The bytes, the first one in the lowest place.
+    pub(super) bytes: u64,
+    /// How many bits they have.
+    pub(super) bits: u32,
+}
+
+impl Small {
+    /// A value, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of(value: i64) -> Option<Self> {
+        Self::of_zigzag(zigzag(value))
+    }
+
+    /// A length, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of_length(length: usize) -> Option<Self> {
+        // Nothing is so long that the zigzag of its length does not fit.
+        Self::of_zigzag((length as u64) << 1)
+    }
+
+    /// The length of a field, -1 for none, if it takes at most three bytes.
+    #[inline]
+    pub(super) fn of_field(field: Option<&[u8]>) -> Option<Self> {
+        field.map_or(Some(Self { bytes: 1, bits: 8 }), |field| Self::of_length(field.len()))
+    }
+
+    #[inline]
+    fn of_zigzag(value: u64) -> Option<Self> {
+        let (first, second) = (value & 0x7f, (value << 1) & 0x7f00);
+        match value {
+            0..0x80 => Some(Self { bytes: value, bits: 8 }),
+            0x80..0x4000 => Some(Self { bytes: first | second | 0x80, bits: 16 }),
+            0x4000..SMALL_END => {
+                let third = (value << 2) & 0x7f_0000;
+                Some(Self { bytes: first | second | third | 0x8080, bits: 24 })
+            }
+            SMALL_END.. => None,
+        }
+    }
+
+    /// These bytes and then those of `next`, together eight at most.
+    #[inline]
+    pub(super) fn then(self, next: Self) -> Self {
+        Self { bytes: self.bytes | next.bytes << self.bits, bits: self.bits + next.bits }
+    }
+}
+
+/// The zigzag of the value at the low end of `word` and how many bits it has there; `None` for one of
+/// more than three bytes, however large it is.
+#[inline]
+pub(super) fn small_at(word: u64) -> Option<(u32, u32)> {
+    let [first, second, third, ..] = word.to_le_bytes();
+    let (low, middle) = (u32::from(first & 0x7f), u32::from(second & 0x7f) << 7);
+    if first < 0x80 {
+        Some((low, 8))
+    } else if second < 0x80 {
+        Some((low | middle, 16))
+    } else if third < 0x80 {
+        Some((low | middle | u32::from(third) << 14, 24))
+    } else {
+        None
+    }
+}
+
+/// What a zigzag stands for.
+#[inline]
+pub(super) fn of_zigzag(bits: u32) -> i32 {
+    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
+}
+
+/// What a zigzag stands for, if that is not negative.
+#[inline]
+pub(super) fn not_negative(bits: u32) -> Option<u32> {
+    (bits & 1 == 0).then_some(bits >> 1)
+}
 
 /// How many bytes [`put`] writes for this value; 32-bit values take the same bytes either way.
 #[inline]
@@ -134,6 +215,39 @@ mod tests {
             assert!(input.is_empty());
             let mut input = &bytes[..];
             assert_eq!(take_int(&mut input), i32::try_from(value).ok(), "{value}");
+        }
+    }
+
+    #[test]
+    fn small_value_has_the_bytes_of_any_and_a_larger_one_is_none() {
+        let edges = (0..64).map(|shift| 1_i64 << shift);
+        for value in edges.flat_map(|v| [v, v.wrapping_sub(1), v.wrapping_neg(), !v]) {
+            let any = encoded(value);
+            let small = Small::of(value).map(|small| {
+                let bytes = small.bytes.to_le_bytes();
+                assert!(bytes[small.bits as usize / 8..].iter().all(|byte| *byte == 0), "{value}");
+                bytes[..small.bits as usize / 8].to_vec()
+            });
+            assert_eq!(small, (any.len() <= 3).then(|| any.to_vec()), "{value}");
+        }
+    }
+
+    #[test]
+    fn small_value_in_a_word_is_taken_as_from_bytes() {
+        for first in 0..=u8::MAX {
+            for second in (0..=u8::MAX).step_by(3) {
+                for third in [0, 1, 0x40, 0x7f, 0x80, 0xff] {
+                    let bytes = [first, second, third, 0xff, 0xff, 0xff, 0xff, 0xff];
+                    let mut rest = &bytes[..];
+                    let taken = take_int(&mut rest).map(|int| (int, bytes.len() - rest.len()));
+                    let small = small_at(u64::from_le_bytes(bytes));
+                    let small = small.map(|(bits, len)| (of_zigzag(bits), len as usize / 8));
+                    assert_eq!(small, taken, "{bytes:02x?}");
+                    let negative = taken.map(|(int, _)| u32::try_from(int).ok());
+                    let zigzag = small_at(u64::from_le_bytes(bytes)).map(|(bits, _)| bits);
+                    assert_eq!(zigzag.map(not_negative), negative, "{bytes:02x?}");
+                }
+            }
         }
     }
 
