@@ -114,7 +114,7 @@ impl Pause {
             self.skips = skips;
             return;
         }
-        let wanted = queue.records() + written.records;
+        let wanted = written.gathered + written.records;
         if queue.wait_for(wanted, std::time::Instant::now() + PAUSE_MAX) {
             self.misses = 0;
         } else {

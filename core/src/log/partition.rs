@@ -320,6 +320,7 @@ impl Partition {
             return Err(error);
         }
         let synced = group.wants_sync();
+        let mut gathered = self.queue.records();
         // Whoever is acked reads what it appended: so first it becomes visible, then it is acked.
         if !synced || self.options.read_unacked {
             self.publish(group.next_msn);
@@ -330,12 +331,13 @@ impl Partition {
             if durable < group.next_msn {
                 return Err(self.broken_sync(durable, group.next_msn));
             }
+            gathered = self.queue.records();
             self.publish(durable);
             group.progress.advance_durable(durable);
         }
         self.counters.finished(group.since());
         let sync_within = group.sync_within().filter(|_| !synced);
-        Ok(Written { records: group.records(), synced, sync_within })
+        Ok(Written { records: group.records(), gathered, synced, sync_within })
     }
 
     async fn append_group(&self, group: &mut Group) -> Result<()> {
@@ -530,6 +532,8 @@ fn cached(
 pub(super) struct Written {
     /// How many records it wrote.
     pub(super) records: u64,
+    /// How many had gathered for the next one before these were answered.
+    pub(super) gathered: u64,
     /// Whether it synced them.
     pub(super) synced: bool,
     /// How soon they must be synced, if they are not.
