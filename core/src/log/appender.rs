@@ -18,7 +18,7 @@ const SPELL_IDLE: Duration = Duration::from_millis(10);
 const SPELL_MAX: Duration = Duration::from_millis(100);
 
 /// How long a group waits for the producers that the last one has answered.
-const PAUSE_MAX: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_micros(100);
 /// After so many pauses in vain, their number doubles no more.
 const PAUSE_MISSES_MAX: u32 = 6;
 
@@ -96,7 +96,8 @@ fn spell(
 ///
 /// Without it the producers settle into two cohorts, of which one gathers while the other is
 /// synced. It ends as soon as as many as the group had are there again; where that does not come
-/// true it is tried ever less often.
+/// true it is tried ever less often. The thread looks instead of sleeping: to be woken would take
+/// it half as long as the pause.
 #[derive(Debug, Default)]
 struct Pause {
     /// How often in a row it was in vain.
@@ -115,7 +116,7 @@ impl Pause {
             return;
         }
         let wanted = written.gathered + written.records;
-        if queue.wait_for(wanted, std::time::Instant::now() + PAUSE_MAX) {
+        if queue.watch_for(wanted, std::time::Instant::now() + PAUSE_MAX) {
             self.misses = 0;
         } else {
             self.misses = (self.misses + 1).min(PAUSE_MISSES_MAX);

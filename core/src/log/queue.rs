@@ -11,7 +11,7 @@ use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
 use super::producers::{Sequenced, Table, Verdict};
-use super::sync::{Condvar, Mutex, MutexGuard};
+use super::sync::{Condvar, Mutex, MutexGuard, yield_now};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
@@ -427,6 +427,24 @@ impl Queue {
         }
     }
 
+    /// As [`wait_for`](Self::wait_for), for a short time: looks again and again, and lets other
+    /// threads run in between.
+    pub(super) fn watch_for(&self, records: u64, until: Instant) -> bool {
+        loop {
+            {
+                let mut state = self.lock();
+                let there = !state.is_calm() || state.has_gathered(records);
+                if there || Instant::now() >= until {
+                    state.awaited = None;
+                    return there;
+                }
+                // So nobody wakes it.
+                state.awaited = Some(u64::MAX);
+            }
+            yield_now();
+        }
+    }
+
     /// Whether something gathers, less than what one write should take.
     pub(super) fn gathers(&self) -> bool {
         let state = self.lock();
@@ -594,5 +612,25 @@ mod tests {
         for queue in [&one, &other] {
             assert_eq!(push(queue).await.unwrap_err().kind(), ErrorKind::Closed);
         }
+    }
+
+    #[test]
+    fn thread_that_watches_sees_what_gathers_and_nobody_wakes_it() {
+        let (queue, runtime) = (queue(), tokio::runtime::Runtime::new().unwrap());
+        assert!(!queue.watch_for(1, Instant::now()), "nothing came in no time");
+        std::thread::scope(|scope| {
+            let until = Instant::now() + Duration::from_secs(30);
+            let queue = &queue;
+            let watching = scope.spawn(move || queue.watch_for(2, until));
+            while queue.lock().awaited.is_none() {
+                std::thread::yield_now();
+            }
+            for _ in 0..2 {
+                assert_eq!(runtime.block_on(push(queue)).unwrap().wake, Wake::None);
+            }
+            assert!(watching.join().unwrap());
+        });
+        assert_eq!(queue.records(), 2);
+        assert!(queue.lock().awaited.is_none(), "who comes next is told again");
     }
 }

@@ -5,6 +5,7 @@
 mod parts {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+    pub(crate) use std::thread::yield_now;
 
     pub(crate) use tokio::spawn;
     pub(crate) use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ mod parts {
     pub(crate) use shuttle::future::{JoinHandle, spawn};
     pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use shuttle::thread::yield_now;
 
     /// The checker has none of its own: others may run before each look and each change.
     #[derive(Debug)]
@@ -41,7 +43,7 @@ mod parts {
 }
 
 pub(super) use self::parts::{
-    AtomicU64, Condvar, JoinHandle, Mutex, MutexGuard, OnceLock, Ordering, spawn,
+    AtomicU64, Condvar, JoinHandle, Mutex, MutexGuard, OnceLock, Ordering, spawn, yield_now,
 };
 use crate::{Error, ErrorKind, Result};
 
