@@ -96,8 +96,8 @@ fn spell(
 ///
 /// Without it the producers settle into two cohorts, of which one gathers while the other is
 /// synced. It ends as soon as as many as the group had are there again; where that does not come
-/// true it is tried ever less often. The thread looks instead of sleeping: to be woken would take
-/// it half as long as the pause.
+/// true it is tried ever less often. Where producers wait for syncs the thread looks instead of
+/// sleeping: to be woken would take it half as long as the pause.
 #[derive(Debug, Default)]
 struct Pause {
     /// How often in a row it was in vain.
@@ -116,7 +116,13 @@ impl Pause {
             return;
         }
         let wanted = written.gathered + written.records;
-        if queue.watch_for(wanted, std::time::Instant::now() + PAUSE_MAX) {
+        let until = std::time::Instant::now() + PAUSE_MAX;
+        // Where no sync was waited for, nobody is held up by what this thread does.
+        let there = match written.synced {
+            true => queue.watch_for(wanted, until),
+            false => queue.wait_for(wanted, until),
+        };
+        if there {
             self.misses = 0;
         } else {
             self.misses = (self.misses + 1).min(PAUSE_MISSES_MAX);
