@@ -41,6 +41,17 @@ pub(crate) struct Start {
     pub(crate) extent: Extent,
     /// The checksums of its index files.
     pub(crate) sums: IndexSums,
+    /// Everything below this MSN was synced.
+    pub(crate) floor: Msn,
+}
+
+/// How far everything is proven to be synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proven {
+    /// Which segment of the list.
+    pub(crate) segment: usize,
+    /// How far it is filled with what was synced.
+    pub(crate) extent: Extent,
 }
 
 /// What was found in one segment.
@@ -62,6 +73,8 @@ pub(crate) struct Survey {
     pub(crate) strays: Vec<usize>,
     /// The last batch with an epoch of this log.
     pub(crate) proof: Option<Place>,
+    /// How far this proof and the floor reach; `None` where that is the start.
+    pub(crate) proven: Option<Proven>,
     /// The MSN after the last valid batch.
     pub(crate) next_msn: Msn,
     /// The last valid batch.
@@ -109,7 +122,8 @@ impl Surveyor<'_> {
             let extent = if first { start.extent } else { Extent::empty(base) };
             let index = Index::behind(base, extent);
             let surveyed = Surveyed { base, extent, index };
-            let surveyed = self.segment(&mut survey, Place { segment, offset }, surveyed)?;
+            let place = Place { segment, offset };
+            let surveyed = self.segment(&mut survey, (place, start.floor), surveyed)?;
             end = Place { segment, offset: surveyed.extent.end };
             survey.segments.push(surveyed);
         }
@@ -122,7 +136,7 @@ impl Surveyor<'_> {
     fn segment(
         &self,
         survey: &mut Survey,
-        mut place: Place,
+        (mut place, floor): (Place, Msn),
         mut surveyed: Surveyed,
     ) -> io::Result<Surveyed> {
         let file = (self.open)(surveyed.base)?;
@@ -148,20 +162,26 @@ impl Surveyor<'_> {
             };
             let Some((offset, batch)) = found else { return Ok(surveyed) };
             place.offset = offset;
+            let before = surveyed.extent;
             surveyed.extent = surveyed.extent.with(&batch, offset);
+            let segment = place.segment;
+            if (0..=self.epoch_max).contains(&batch.leader_epoch()) {
+                survey.proof = Some(place);
+                survey.proven = Some(Proven { segment, extent: before });
+            }
+            if batch.next_msn() <= floor {
+                survey.proven = Some(Proven { segment, extent: surveyed.extent });
+            }
             surveyed.index.push(&batch, offset, self.options.index_interval_bytes);
-            place = survey.take(batch, place, self.epoch_max);
+            place = survey.take(batch, place);
         }
     }
 }
 
 impl Survey {
-    fn take(&mut self, batch: RecordBatch, place: Place, epoch_max: i32) -> Place {
+    fn take(&mut self, batch: RecordBatch, place: Place) -> Place {
         if let Some((at, expected)) = self.open.take() {
             self.gaps.push(Gap { at, expected, resumes: Some((place, batch.base_msn())) });
-        }
-        if (0..=epoch_max).contains(&batch.leader_epoch()) {
-            self.proof = Some(place);
         }
         self.next_msn = batch.next_msn();
         let behind = place.offset.saturating_add(batch.encoded_len() as u64);

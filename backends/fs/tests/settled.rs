@@ -1,5 +1,6 @@
-//! What is served once a store is open is durable, however the life before has ended: each case was
-//! found by the sweep in `faults.rs`.
+//! What a store serves once it is open is durable with the next sync, and the end at which it goes on
+//! before anything stands behind it, however the life before has ended: each case was found by the
+//! sweep in `faults.rs`.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,16 +21,44 @@ use msglog_core::{Effect, Msn};
 use msglog_fs::FsStore;
 use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, OpenMode, RealFs, SimFs};
 
-/// What is there before the power goes is there after it.
+/// What is served and synced before the power goes is there after it; and what is appended without
+/// a sync is there up to some place, with nothing that the opening has not shown.
 async fn stays(fs: &SimFs) {
+    let unsynced = fs.fork();
     let (store, partition) = open_sim(fs, small(1024)).await.unwrap();
     let served = msns(&partition).await;
+    partition.sync().await.unwrap();
+    assert_eq!(partition.bounds().durable_msn, partition.bounds().next_msn);
     drop((store, partition));
     for seed in 0..40 {
         let fs = fs.fork();
         fs.crash(seed);
         let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
         assert_eq!(msns(&partition).await, served, "seed {seed}");
+    }
+    goes_on(&unsynced).await;
+}
+
+/// Records of another length than those before are told from what was there before.
+async fn goes_on(fs: &SimFs) {
+    let (store, partition) = open_sim(fs, small(1024)).await.unwrap();
+    let (first, next) = (partition.bounds().first_msn.get(), partition.bounds().next_msn.get());
+    let durable = partition.bounds().durable_msn.get();
+    for msn in next..next + 3 {
+        partition.append(vec![batch_of(msn, 1, 21)]).await.unwrap();
+    }
+    drop((store, partition));
+    for seed in 0..40 {
+        let fs = fs.fork();
+        fs.crash(seed);
+        let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        let end = partition.bounds().next_msn.get();
+        assert_eq!(msns(&partition).await, (first..end).collect::<Vec<_>>(), "seed {seed}");
+        assert!((durable..=next + 3).contains(&end), "seed {seed}: {durable} {end}");
+        for batch in read_from(&partition, next, 1 << 20).await {
+            let appended = batch_of(batch.base_msn().get(), 1, 21);
+            assert_eq!(batch.rest(), appended.rest(), "seed {seed}: what was there before");
+        }
     }
 }
 
@@ -58,7 +87,7 @@ async fn partition_whose_creation_failed_to_be_synced_is_durable_when_opened_aga
 }
 
 #[tokio::test]
-async fn what_a_failed_sync_has_not_written_is_not_served() {
+async fn what_a_failed_sync_has_not_written_is_written_before_the_next_one_counts() {
     let fs = SimFs::new();
     let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
     append_synced(&partition, 3).await;
@@ -70,7 +99,7 @@ async fn what_a_failed_sync_has_not_written_is_not_served() {
 }
 
 #[tokio::test]
-async fn what_a_failed_sync_has_not_written_is_not_served_wherever_it_lies() {
+async fn what_a_failed_sync_has_not_written_is_written_again_wherever_it_lies() {
     let mut failed = 0;
     for synced in 1..24 {
         for unsynced in [1, 5] {

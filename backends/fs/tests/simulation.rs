@@ -18,6 +18,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -30,7 +31,7 @@ use common::{shrink, small};
 use msglog_core::store::{MessageStore, blocking_here};
 use msglog_core::{AppendOptions, Durability, Log, ManualClock, MsgLog, Msn, Timestamp, Topic};
 use msglog_fs::FsStore;
-use msglog_fs::io::SimFs;
+use msglog_fs::io::{FileSystem, SimFs};
 
 /// More steps than a run can have: five lives of up to 23 calls, each with its own and its end.
 const STEPS_MAX: u64 = 5 * 26;
@@ -99,6 +100,9 @@ impl Simulation {
 
     async fn check(&mut self, topic: &Topic, store: &FsStore) {
         let next = self.promises.check(topic, store).await;
+        if self.level == Durability::Sync {
+            assert_eq!(self.promises.acked, next, "what is visible at `Sync` is durable");
+        }
         self.seen.note(next);
     }
 
@@ -107,6 +111,8 @@ impl Simulation {
         let (calls, closes) = (self.dice.roll(24), self.dice.roll(3) == 0);
         let (log, topic, store) = self.open().await.ok()?;
         self.keep_cuts();
+        // The power may go with the last change that opening makes.
+        self.disk.list(Path::new("/")).ok()?;
         self.check(&topic, &store).await;
         drop(store);
         for _ in 0..calls {
