@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use msglog_core::batch::HEADER_BYTES;
+use msglog_core::batch::{BatchHeader, HEADER_BYTES};
 use msglog_core::store::{Bounds, ReadLimit};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
@@ -315,11 +315,10 @@ fn look_from(opening: &Opening<'_>, root: &Path, bases: &[Msn], start: Start) ->
 }
 
 fn last_of(survey: &Survey) -> Option<Last> {
-    let (place, batch) = survey.last.as_ref()?;
-    let segment = survey.segments.iter().rev().find(|segment| segment.base <= batch.base_msn())?;
-    let bytes = batch.to_bytes();
-    let head = bytes.get(..HEADER_BYTES).unwrap_or_default().to_vec();
-    Some(Last { base: segment.base, offset: place.offset, head })
+    let (place, head) = survey.last?;
+    let base_msn = BatchHeader::parse(&head).ok()?.base_msn();
+    let segment = survey.segments.iter().rev().find(|segment| segment.base <= base_msn)?;
+    Some(Last { base: segment.base, offset: place.offset, head: head.to_vec() })
 }
 
 /// Whether the last batch seen still lies where it lay.

@@ -71,6 +71,7 @@ mod survey;
 mod swap;
 mod truncate;
 mod unproven;
+mod walk;
 mod write;
 mod writer;
 

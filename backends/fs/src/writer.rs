@@ -297,7 +297,7 @@ impl Writer {
             let start = extent.end;
             for batch in now {
                 part.segment.note(batch, extent.end, options);
-                extent = extent.with(batch, extent.end);
+                extent = extent.with(batch.header(), extent.end);
             }
             part.segment.set_extent(extent);
             if let Some(ahead) = part.fresh {
@@ -355,6 +355,7 @@ impl Writer {
             let (unsynced, unproven) = (state.unsynced.clone(), state.unproven.clone());
             (unsynced, unproven, folder, bytes, self.log.bounds().next_msn, synced)
         };
+        let found: u64 = unproven.iter().map(Unproven::bytes).sum();
         self.write_again(&unproven).map_err(|cause| self.poison("sync", cause))?;
         if folder {
             self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
@@ -371,7 +372,8 @@ impl Writer {
                 || (entry.segment.base == segment.base && entry.segment.extent().end > extent.end)
         });
         state.synced_since_checkpoint += bytes;
-        state.bytes_a_sync = (3 * state.bytes_a_sync).saturating_add(bytes) / 4;
+        state.bytes_a_sync =
+            (3 * state.bytes_a_sync).saturating_add(bytes.saturating_sub(found)) / 4;
         state.synced = synced;
         let bounds = self.log.change_bounds(|bounds| bounds.durable_msn = target);
         Ok(bounds.durable_msn)
