@@ -98,6 +98,14 @@ impl Simulation {
         (log, topic)
     }
 
+    /// Now and then the system needs its memory: what a failed sync has marked as written is gone.
+    fn drop_from_memory(&mut self) {
+        if self.dice.roll(4) == 0 {
+            self.disk.drop_what_is_marked();
+            self.promises.power_was_cut();
+        }
+    }
+
     async fn check(&mut self, topic: &Topic, store: &FsStore) {
         let next = self.promises.check(topic, store).await;
         if self.level == Durability::Sync {
@@ -115,6 +123,7 @@ impl Simulation {
         self.disk.list(Path::new("/")).ok()?;
         self.check(&topic, &store).await;
         drop(store);
+        self.drop_from_memory();
         for _ in 0..calls {
             if !self.begin_step() {
                 continue;
@@ -231,6 +240,7 @@ impl Simulation {
             let lived = self.live().await;
             self.disk.set_syncs_fail(false);
             self.disk.set_room(None);
+            self.drop_from_memory();
             self.keep_cuts();
             self.cuts.push((self.disk.fork(), self.promises.clone()));
             self.recover_cuts(crash).await;
