@@ -57,6 +57,26 @@ async fn bad_last_batch_is_a_torn_tail() {
 }
 
 #[tokio::test]
+async fn torn_tail_is_put_aside_before_anything_stands_in_its_place() {
+    for torn_bytes in [1, 60, 61, 100] {
+        let mut image = log_of(&[true, true, true, false], SEGMENT_BYTES).await;
+        let path = image.segments()[0].clone();
+        let place = image.batches(&path)[3].0.clone();
+        image.bytes(&path).truncate(place.start + torn_bytes.min(place.len() - 1));
+        let torn = image.0[&path][place.start..].to_vec();
+        let opened = Opened::from(&image).await;
+        opened.check([0, 1, 2], &[]).await;
+        append(&opened.partition, 1).await;
+        let report = opened.report();
+        assert_eq!((report.cut_at, report.quarantined.len()), (Some(Msn::new(3)), 1));
+        let kept = Image::of(&opened.fs);
+        assert_eq!(kept.0[&report.quarantined[0]], torn, "{torn_bytes}");
+        assert_eq!(kept.segments(), [path]);
+        opened.check_goes_on(vec![0, 1, 2, 3], &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn valid_batches_of_the_same_group_behind_bad_bytes_are_cut_with_them() {
     let mut image = log_of(&[true, false, false, false], SEGMENT_BYTES).await;
     let path = image.segments()[0].clone();
