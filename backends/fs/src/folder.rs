@@ -18,6 +18,7 @@ use crate::partition::Partition;
 use crate::place::remove_tree;
 use crate::recovery::recover;
 use crate::store::Shared;
+use crate::unproven::Unproven;
 use crate::writer::{State, Unsynced, Writer};
 
 impl Shared {
@@ -98,22 +99,15 @@ impl Shared {
         if let Some(proven) = &opened.proven {
             state.synced = proven.clone();
         }
-        for found in &opened.unproven {
-            let segment = Arc::clone(&found.segment);
-            let file = self.files.file(&segment)?;
-            state.unsynced.push(Unsynced { segment, file });
-            state.unsynced_bytes += found.bytes();
-        }
+        state.unsynced_bytes = opened.unproven.iter().map(Unproven::bytes).sum();
         if let Some(LooseEnd { segment, is_torn }) = &opened.loose_end {
             state.folder_unsynced = true;
             if *is_torn {
                 // Behind it are no zeros.
                 state.zeroed_end = segment.extent().end;
             }
-            if state.unsynced.last().is_none_or(|last| last.segment.base != segment.base) {
-                let (segment, file) = (Arc::clone(segment), self.files.file(segment)?);
-                state.unsynced.push(Unsynced { segment, file });
-            }
+            let (segment, file) = (Arc::clone(segment), self.files.file(segment)?);
+            state.unsynced.push(Unsynced { segment, file });
         }
         state.unproven.clone_from(&opened.unproven);
         state.loose_end.clone_from(&opened.loose_end);

@@ -17,6 +17,7 @@ use crate::options::FsOptions;
 use crate::scan::{Found, Scanner};
 use crate::segment::{Extent, Segment};
 use crate::write::write_batches;
+use crate::writer::Writer;
 
 /// Bytes gathered for one write.
 const WRITE_BYTES: usize = 1 << 20;
@@ -71,6 +72,20 @@ impl Unproven {
             return Err(changed());
         }
         gathered.write(file)
+    }
+}
+
+impl Writer {
+    /// Syncs what the opening has found and nothing proves to be synced: written again, so that the
+    /// sync counts for it. One segment after the other, as there may be more than files can be open.
+    pub(crate) fn sync_found(&self, unproven: &[Unproven]) -> io::Result<()> {
+        let (files, holes) = (&self.log.files, self.log.holes());
+        for found in unproven {
+            let file = files.file(&found.segment)?;
+            found.write_again(file.as_ref(), &holes, &files.options)?;
+            file.sync_data()?;
+        }
+        Ok(())
     }
 }
 

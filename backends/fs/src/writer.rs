@@ -82,7 +82,7 @@ pub(crate) struct State {
     /// In order.
     pub(crate) unsynced: Vec<Unsynced>,
     pub(crate) unsynced_bytes: u64,
-    /// What the next sync writes again, in order; its files are among the unsynced ones.
+    /// What the next sync writes again, in order.
     pub(crate) unproven: Vec<Unproven>,
     /// The end that the opening has found, as long as it may not last.
     pub(crate) loose_end: Option<LooseEnd>,
@@ -356,7 +356,7 @@ impl Writer {
             (unsynced, unproven, folder, bytes, self.log.bounds().next_msn, synced)
         };
         let found: u64 = unproven.iter().map(Unproven::bytes).sum();
-        self.write_again(&unproven).map_err(|cause| self.poison("sync", cause))?;
+        self.sync_found(&unproven).map_err(|cause| self.poison("sync", cause))?;
         if folder {
             self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
         }
@@ -377,15 +377,6 @@ impl Writer {
         state.synced = synced;
         let bounds = self.log.change_bounds(|bounds| bounds.durable_msn = target);
         Ok(bounds.durable_msn)
-    }
-
-    /// Writes what the opening has found and nothing proves to be synced, so that a sync counts for it.
-    fn write_again(&self, unproven: &[Unproven]) -> io::Result<()> {
-        let (files, holes) = (&self.log.files, self.log.holes());
-        for found in unproven {
-            found.write_again(files.file(&found.segment)?.as_ref(), &holes, &files.options)?;
-        }
-        Ok(())
     }
 
     /// The active segment, and what still goes to it.
