@@ -25,6 +25,17 @@ pub enum Durability {
     Sync,
 }
 
+impl Durability {
+    /// How soon what is stored must be synced; `None` where nobody was promised that.
+    pub(crate) fn sync_within(self) -> Option<Duration> {
+        match self {
+            Self::Memory | Self::Os => None,
+            Self::Interval(every) => Some(every),
+            Self::Sync => Some(Duration::ZERO),
+        }
+    }
+}
+
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -44,6 +44,15 @@ impl Writer {
             || self.lacks_runway(state)
     }
 
+    /// Lets the thread come for what the opening has left to it; without one, the calls that cause
+    /// it do it.
+    pub(crate) fn tend_later(self: &Arc<Self>) {
+        let due = self.is_due(&lock(&self.state));
+        if due && self.tending.has_thread() {
+            self.tending.ask(self);
+        }
+    }
+
     fn lacks_next(&self, state: &State) -> bool {
         let half = self.log.files.options.segment_bytes / 2;
         state.prepared.is_none() && !state.no_room_ahead && state.active.extent().end > half
@@ -257,6 +266,8 @@ impl Writer {
         {
             let mut state = lock(&self.state);
             state.unsynced.retain(|entry| entry.segment.base >= first.base);
+            state.unproven.retain(|found| found.segment.base >= first.base);
+            state.loose_end.take_if(|end| end.segment.base < first.base);
             state.to_seal.retain(|segment| segment.base >= first.base);
         }
         for segment in segments.iter().take(count) {

@@ -12,12 +12,14 @@ use crate::follower::Follower;
 use crate::io::{FileSystem, OpenMode};
 use crate::layout::{CREATING, REMOVED, partition_dir, segment_name};
 use crate::log::Log;
-use crate::opening::Opening;
+use crate::loose_end::LooseEnd;
+use crate::opening::{Opened, Opening};
 use crate::partition::Partition;
 use crate::place::remove_tree;
 use crate::recovery::recover;
 use crate::store::Shared;
-use crate::writer::{State, Writer};
+use crate::unproven::Unproven;
+use crate::writer::{State, Unsynced, Writer};
 
 impl Shared {
     /// Every partition there is, sorted.
@@ -83,13 +85,35 @@ impl Shared {
         };
         let len = self.fs.metadata(&active.path).map_err(failed)?.len;
         let mut state = State::new(active, len);
-        // Closing then says for good that what only this opening has synced was synced.
-        state.touched = !opened.unproven.is_empty();
+        self.take_up(&mut state, &opened).map_err(failed)?;
         let log = Log::new(opening.dir.to_owned(), Arc::clone(&self.files), opened);
         let owner = (self.hold(), self.epoch);
         let tending = self.housekeeper.tending();
-        let writer = Writer::new(Arc::new(log), state, report, owner, tending);
-        Ok(Partition::Writer(Arc::new(writer)))
+        let writer = Arc::new(Writer::new(Arc::new(log), state, report, owner, tending));
+        writer.tend_later();
+        Ok(Partition::Writer(writer))
+    }
+
+    /// Leaves to the first sync what an opening does not wait for.
+    fn take_up(&self, state: &mut State, opened: &Opened) -> io::Result<()> {
+        if let Some(proven) = &opened.proven {
+            state.synced = proven.clone();
+        }
+        state.unsynced_bytes = opened.unproven.iter().map(Unproven::bytes).sum();
+        if let Some(LooseEnd { segment, is_torn }) = &opened.loose_end {
+            state.folder_unsynced = true;
+            if *is_torn {
+                // Behind it are no zeros.
+                state.zeroed_end = segment.extent().end;
+            }
+            let (segment, file) = (Arc::clone(segment), self.files.file(segment)?);
+            state.unsynced.push(Unsynced { segment, file });
+        }
+        state.unproven.clone_from(&opened.unproven);
+        state.loose_end.clone_from(&opened.loose_end);
+        // Closing then says for good that what only this life has synced was synced.
+        state.touched = state.loose_end.is_some();
+        Ok(())
     }
 
     /// Creates an empty partition: it is there whole, or not at all.

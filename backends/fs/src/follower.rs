@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use msglog_core::batch::HEADER_BYTES;
+use msglog_core::batch::{BatchHeader, HEADER_BYTES};
 use msglog_core::store::{Bounds, ReadLimit};
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result};
 
@@ -135,8 +135,9 @@ impl Follower {
         bases.extend(listed.iter().filter(|base| **base > tail.base));
         let place = Place { segment: segments.len() - 1, offset: extent.end };
         let expected = self.log.bounds().next_msn;
-        let start = Start { place, expected, extent, sums: tail.sums() };
-        let look = look_from(opening, &self.root, &bases, (start, Msn::ZERO))?;
+        let (sums, floor) = (tail.sums(), Msn::ZERO);
+        let start = Start { place, expected, extent, sums, floor };
+        let look = look_from(opening, &self.root, &bases, start)?;
         if !look.survey.gaps.is_empty() && segment_bases(opening.fs, opening.dir)? != listed {
             // The list was made while the writer changed it.
             return Err(io::ErrorKind::NotFound.into());
@@ -276,7 +277,7 @@ fn first_look(opening: &Opening<'_>, root: &Path) -> Result<(Opened, Option<Last
 fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Option<Last>, Marks)> {
     let seen = marks(opening)?;
     let plan: Plan = opening.plan()?;
-    let look = look_from(opening, root, &plan.bases, (plan.start, plan.floor))?;
+    let look = look_from(opening, root, &plan.bases, plan.start)?;
     let changed = || -> io::Result<bool> {
         let now = marks(opening)?;
         let listed = opening.bases(now.1.as_ref())?;
@@ -289,20 +290,17 @@ fn try_first_look(opening: &Opening<'_>, root: &Path) -> io::Result<(Opened, Opt
         return Err(io::ErrorKind::NotFound.into());
     }
     let last = last_of(&look.survey);
-    Ok((opening.assemble(plan, look.survey, &look.judged), last, seen))
+    let mut opened = opening.assemble(plan, look.survey, &look.judged);
+    // Whoever follows cannot sync, and takes what there is as it is.
+    opened.set_synced();
+    Ok((opened, last, seen))
 }
 
-/// Surveys from `start` up to the first bytes that may still be being written; all below `floor`
-/// was synced.
-fn look_from(
-    opening: &Opening<'_>,
-    root: &Path,
-    bases: &[Msn],
-    (start, floor): (Start, Msn),
-) -> io::Result<Look> {
+/// Surveys from `start` up to the first bytes that may still be being written.
+fn look_from(opening: &Opening<'_>, root: &Path, bases: &[Msn], start: Start) -> io::Result<Look> {
     let survey = opening.survey_until(bases, start, None)?;
     if survey.gaps.is_empty() {
-        let judged = judge(&survey, floor, false);
+        let judged = judge(&survey, start.floor, false);
         return Ok(Look { survey, judged });
     }
     // What was half written at the first look is whole by now if anything proves it synced.
@@ -310,18 +308,17 @@ fn look_from(
     let epoch = manifest.map_or(0, |manifest| manifest.writer_epoch);
     let opening = Opening { epoch, trusts_zeros: false, ..*opening };
     let survey = opening.survey_until(bases, start, None)?;
-    let judged = judge(&survey, floor, false);
+    let judged = judge(&survey, start.floor, false);
     let Some((stop, _)) = judged.cut else { return Ok(Look { survey, judged }) };
     let survey = opening.survey_until(bases, start, Some(stop))?;
     Ok(Look { survey, judged })
 }
 
 fn last_of(survey: &Survey) -> Option<Last> {
-    let (place, batch) = survey.last.as_ref()?;
-    let segment = survey.segments.iter().rev().find(|segment| segment.base <= batch.base_msn())?;
-    let bytes = batch.to_bytes();
-    let head = bytes.get(..HEADER_BYTES).unwrap_or_default().to_vec();
-    Some(Last { base: segment.base, offset: place.offset, head })
+    let (place, head) = survey.last?;
+    let base_msn = BatchHeader::parse(&head).ok()?.base_msn();
+    let segment = survey.segments.iter().rev().find(|segment| segment.base <= base_msn)?;
+    Some(Last { base: segment.base, offset: place.offset, head: head.to_vec() })
 }
 
 /// Whether the last batch seen still lies where it lay.

@@ -89,6 +89,11 @@ fn tend(writer: &Weak<Writer>, later: &mut Vec<(Instant, Weak<Writer>)>) {
 }
 
 impl Tending {
+    /// Whether a thread does the housekeeping.
+    pub(crate) fn has_thread(&self) -> bool {
+        self.asking.is_some()
+    }
+
     /// Asks for housekeeping; asked already, it is not asked again.
     pub(crate) fn ask(&self, writer: &Arc<Writer>) {
         let Some(asking) = &self.asking else {

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use msglog_core::{Msn, RecordBatch};
+use msglog_core::Msn;
+use msglog_core::batch::BatchHeader;
 
 use crate::segment::Extent;
 
@@ -77,7 +78,7 @@ impl Index {
     }
 
     /// Takes note of the batch at `offset`.
-    pub(crate) fn push(&mut self, batch: &RecordBatch, offset: u64, interval_bytes: u64) {
+    pub(crate) fn push(&mut self, batch: &BatchHeader, offset: u64, interval_bytes: u64) {
         let last = batch.next_msn().get().saturating_sub(1).saturating_sub(self.base.get());
         let (Ok(relative), Ok(place)) = (u32::try_from(last), u32::try_from(offset)) else {
             return;

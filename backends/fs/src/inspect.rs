@@ -145,7 +145,7 @@ fn inspect_partition(
 ) -> io::Result<PartitionInspection> {
     let plan = opening.plan()?;
     let survey = opening.survey(&plan)?;
-    let judged = judge(&survey, plan.floor, false);
+    let judged = judge(&survey, plan.start.floor, false);
     let segments = survey.segments.iter().enumerate().map(|(place, segment)| SegmentInspection {
         path: opening.dir.join(segment_name(segment.base)),
         base_msn: segment.base,

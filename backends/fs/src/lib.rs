@@ -50,6 +50,7 @@ mod inspect;
 pub mod io;
 mod layout;
 mod log;
+mod loose_end;
 mod manifest;
 mod opening;
 mod options;
@@ -69,6 +70,8 @@ mod store;
 mod survey;
 mod swap;
 mod truncate;
+mod unproven;
+mod walk;
 mod write;
 mod writer;
 

@@ -56,11 +56,12 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(dir: PathBuf, files: Arc<OpenFiles>, opened: Opened) -> Self {
         let (first_msn, next_msn) = (opened.first_msn, opened.next_msn);
+        let durable_msn = opened.durable_msn();
         Self {
             dir,
             files,
             segments: RwLock::new(Arc::new(opened.segments)),
-            bounds: Mutex::new(Bounds { first_msn, next_msn, durable_msn: next_msn }),
+            bounds: Mutex::new(Bounds { first_msn, next_msn, durable_msn }),
             holes: Mutex::new(opened.holes),
             skips: Mutex::default(),
             hints: Mutex::default(),

@@ -16,11 +16,13 @@ use crate::layout::{
     CHECKPOINT_TEMPORARY, PREPARED, SWAP, cleaned_path, index_path, segment_base, segment_name,
     timeindex_path,
 };
+use crate::loose_end::LooseEnd;
 use crate::options::FsOptions;
 use crate::recovery::Judgement;
 use crate::segment::{Extent, OpenFiles, Segment};
-use crate::survey::{Place, Start, Survey, Surveyor};
+use crate::survey::{Place, Proven, Start, Survey, Surveyor};
 use crate::swap;
+use crate::unproven::Unproven;
 
 /// What opening works with.
 #[derive(Clone, Copy)]
@@ -43,8 +45,6 @@ pub(crate) struct Plan {
     /// The segments before the one at which the survey starts, as the checkpoint has them.
     pub(crate) known: Vec<SegmentEntry>,
     pub(crate) start: Start,
-    /// Everything below was synced.
-    pub(crate) floor: Msn,
     pub(crate) first_msn: Msn,
     /// Holes below the start.
     pub(crate) holes: Vec<Range<Msn>>,
@@ -61,12 +61,29 @@ pub(crate) struct Opened {
     pub(crate) first_msn: Msn,
     pub(crate) next_msn: Msn,
     pub(crate) holes: Vec<Range<Msn>>,
-    /// Segments with batches that nothing proves to be synced.
-    pub(crate) unproven: Vec<Arc<Segment>>,
+    /// How far everything is proven to be synced; `None` where there is no segment.
+    pub(crate) proven: Option<(Arc<Segment>, Extent)>,
+    /// What lies behind that, in order.
+    pub(crate) unproven: Vec<Unproven>,
     pub(crate) leftovers: Vec<Msn>,
+    /// The end, where nothing proves that it is durable.
+    pub(crate) loose_end: Option<LooseEnd>,
 }
 
 impl Opened {
+    /// The MSN below which everything is proven to be synced.
+    pub(crate) fn durable_msn(&self) -> Msn {
+        let proven = self.proven.as_ref().map_or(self.next_msn, |(_, extent)| extent.next_msn);
+        let durable = if self.unproven.is_empty() { self.next_msn } else { proven };
+        durable.min(self.next_msn).max(self.first_msn)
+    }
+
+    /// Takes note that all of it is synced.
+    pub(crate) fn set_synced(&mut self) {
+        self.unproven.clear();
+        self.proven = self.segments.last().map(|last| (Arc::clone(last), last.extent()));
+    }
+
     /// A checkpoint of all that there is.
     pub(crate) fn checkpoint(&self, writer_epoch: i32) -> Checkpoint {
         Checkpoint {
@@ -108,8 +125,10 @@ impl Opening<'_> {
             let dir = self.dir.display();
             tracing::error!(partition = %dir, "segments below the checkpoint are missing or short");
         }
-        let first = checkpoint.first_msn;
-        Ok(Plan { floor: checkpoint.next_msn(), leftovers, ..Plan::whole(bases, first) })
+        let mut plan = Plan::whole(bases, checkpoint.first_msn);
+        plan.start.floor = checkpoint.next_msn();
+        plan.leftovers = leftovers;
+        Ok(plan)
     }
 
     /// The first MSNs of the segments there are, or will be once `swap` is done.
@@ -149,24 +168,6 @@ impl Opening<'_> {
         Ok(true)
     }
 
-    /// Lets what nothing proves to be synced be read from the device: after a failed sync the
-    /// operating system shows bytes that it will never write.
-    pub(crate) fn evict_unproven(&self, plan: &Plan) -> io::Result<()> {
-        let from = plan.start.place;
-        for (segment, base) in plan.bases.iter().enumerate().skip(from.segment) {
-            let offset = if segment == from.segment { from.offset } else { 0 };
-            let file = self.fs.open(&self.dir.join(segment_name(*base)), OpenMode::Read)?;
-            if file.len()? <= offset {
-                continue;
-            }
-            if let Err(cause) = file.evict(offset) {
-                let partition = self.dir.display();
-                tracing::warn!(%partition, %cause, "what is read may not be on the device");
-            }
-        }
-        Ok(())
-    }
-
     /// Reads what the plan says has to be read.
     pub(crate) fn survey(&self, plan: &Plan) -> io::Result<Survey> {
         self.survey_until(&plan.bases, plan.start, None)
@@ -201,21 +202,29 @@ impl Opening<'_> {
             segment.seal();
             segments.push(Arc::new(segment));
         }
-        let mut unproven = Vec::new();
         let from = plan.start.place;
+        let start = Proven { segment: from.segment, extent: plan.start.extent };
+        let reached = survey.proven.unwrap_or(start);
+        let (mut proven, mut unproven) = (None, Vec::new());
         for (place, surveyed) in (from.segment..).zip(survey.segments) {
             if survey.strays.contains(&place) {
                 continue;
             }
-            let end = surveyed.extent.end;
             let path = self.path_of(surveyed.base);
-            let segment = Segment::at(path, surveyed.base, surveyed.extent, surveyed.index);
+            let (base, found) = (surveyed.base, surveyed.extent);
+            let segment = Segment::at(path, base, found, surveyed.index);
             if place == from.segment {
                 segment.set_sums(plan.start.sums);
             }
             let segment = Arc::new(segment);
-            if end > if place == from.segment { from.offset } else { 0 } {
-                unproven.push(Arc::clone(&segment));
+            let synced = if place == reached.segment {
+                proven = Some((Arc::clone(&segment), reached.extent));
+                reached.extent
+            } else {
+                Extent::empty(base)
+            };
+            if place >= reached.segment && found.end > synced.end {
+                unproven.push(Unproven { segment: Arc::clone(&segment), synced, found });
             }
             segments.push(segment);
         }
@@ -226,8 +235,10 @@ impl Opening<'_> {
             first_msn: plan.first_msn,
             next_msn: judged.next_msn,
             holes,
+            proven,
             unproven,
             leftovers: plan.leftovers,
+            loose_end: None,
         }
     }
 
@@ -276,13 +287,11 @@ impl Plan {
         let extent = Extent::empty(bases.first().copied().unwrap_or(first_msn));
         let place = Place { segment: 0, offset: 0 };
         let sums = crate::index::IndexSums::default();
-        let start = Start { place, expected: first_msn, extent, sums };
-        let floor = Msn::ZERO;
+        let start = Start { place, expected: first_msn, extent, sums, floor: Msn::ZERO };
         Self {
             bases,
             known: Vec::new(),
             start,
-            floor,
             first_msn,
             holes: Vec::new(),
             leftovers: Vec::new(),
@@ -297,11 +306,12 @@ impl Plan {
         let Some(last) = known.pop() else { return Self::whole(listed.to_vec(), first_msn) };
         bases.extend(listed.iter().filter(|base| **base > last.base));
         let place = Place { segment: known.len(), offset: last.extent.end };
-        let start = Start { place, expected: floor, extent: last.extent, sums: last.sums };
+        let (extent, sums) = (last.extent, last.sums);
+        let start = Start { place, expected: floor, extent, sums, floor };
         // A segment behind the checkpoint may have a name that only the next sync makes durable.
         let clean = checkpoint.clean && bases.len() == known.len() + 1;
         let holes = checkpoint.holes;
-        Self { bases, known, start, floor, first_msn, holes, leftovers, clean }
+        Self { bases, known, start, first_msn, holes, leftovers, clean }
     }
 }
 

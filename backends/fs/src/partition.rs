@@ -64,7 +64,7 @@ impl Partition {
     /// What recovery did when it was opened.
     pub(crate) fn report(&self) -> RecoveryReport {
         match self {
-            Self::Writer(writer) => writer.report.clone(),
+            Self::Writer(writer) => crate::blocking::lock(&writer.report).clone(),
             Self::Follower(_) => RecoveryReport::default(),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use msglog_core::Msn;
 
-use crate::io::{FileSystem, OpenMode, read_full, write_full};
+use crate::io::{File, FileSystem, OpenMode, read_full, write_full};
 use crate::layout::{QUARANTINE, segment_name};
 
 /// Bytes copied at a time.
@@ -40,36 +41,63 @@ impl<'a> Quarantine<'a> {
 
     /// Cuts a segment at `offset`; a copy of what was there is durable before.
     pub(crate) fn cut_segment(&mut self, base: Msn, offset: u64) -> io::Result<()> {
+        match self.keep(base, offset)? {
+            Some(file) => self.cut(file.as_ref(), offset),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies what a segment holds from `offset` on, if that is anything but zeros; the copy is
+    /// synced, its name not. Answers the file, unless it ends there. After an error there is no copy.
+    pub(crate) fn keep(&mut self, base: Msn, offset: u64) -> io::Result<Option<Arc<dyn File>>> {
         let file = self.fs.open(&self.dir.join(segment_name(base)), OpenMode::ReadWrite)?;
         if file.len()? <= offset {
-            return Ok(());
+            return Ok(None);
         }
         self.touched = true;
-        let (mut at, mut copy) = (offset, None);
+        let mut copy = None;
+        let copied = self.copy(file.as_ref(), (base, offset), &mut copy);
+        let Some((target, copy)) = copy else { return copied.map(|()| Some(file)) };
+        if let Err(cause) = copied.and_then(|()| copy.sync_all()) {
+            let _ = self.fs.remove(&target);
+            return Err(cause);
+        }
+        self.taken.push(target);
+        Ok(Some(file))
+    }
+
+    fn copy(
+        &self,
+        file: &dyn File,
+        (base, offset): (Msn, u64),
+        copy: &mut Option<(PathBuf, Arc<dyn File>)>,
+    ) -> io::Result<()> {
+        let mut at = offset;
         let mut buffer = vec![0; COPY_BYTES];
         loop {
-            let count = read_full(file.as_ref(), &mut buffer, at)?;
+            let count = read_full(file, &mut buffer, at)?;
             let bytes = buffer.get(..count).unwrap_or_default();
             if bytes.is_empty() {
-                break;
+                return Ok(());
             }
             // A window of zeros needs no bytes of its own: the copy has a hole there.
             if bytes.iter().any(|byte| *byte != 0) {
                 if copy.is_none() {
-                    let name = format!("{:020}-{offset}.torn", base.get());
-                    let target = self.free_name(&name)?;
-                    copy = Some(self.fs.open(&target, OpenMode::CreateNew)?);
-                    self.taken.push(target);
+                    let target = self.free_name(&format!("{:020}-{offset}.torn", base.get()))?;
+                    *copy = Some((target.clone(), self.fs.open(&target, OpenMode::CreateNew)?));
                 }
-                if let Some(copy) = &copy {
+                if let Some((_, copy)) = copy {
                     let parts = &mut [io::IoSlice::new(bytes)];
                     write_full(copy.as_ref(), parts, at - offset)?;
                 }
             }
             at += count as u64;
         }
-        if let Some(copy) = copy {
-            copy.sync_all()?;
+    }
+
+    /// Cuts a segment file at `offset`, once the names of what was kept are durable.
+    pub(crate) fn cut(&self, file: &dyn File, offset: u64) -> io::Result<()> {
+        if !self.taken.is_empty() {
             self.sync_dirs()?;
         }
         file.set_len(offset)?;
@@ -91,7 +119,7 @@ impl<'a> Quarantine<'a> {
         self.fs.sync_dir(self.dir)
     }
 
-    fn free_name(&mut self, name: &str) -> io::Result<PathBuf> {
+    fn free_name(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.dir.join(QUARANTINE);
         match self.fs.create_dir(&folder) {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),

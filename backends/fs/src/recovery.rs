@@ -4,9 +4,11 @@
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use msglog_core::{Error, ErrorKind, Msn, Result};
 
+use crate::loose_end::LooseEnd;
 use crate::opening::{Opened, Opening};
 use crate::quarantine::Quarantine;
 use crate::survey::{Gap, Place, Survey};
@@ -105,6 +107,16 @@ pub(crate) fn judge(survey: &Survey, floor: Msn, strict: bool) -> Judgement {
     judged
 }
 
+/// Whether all that there is to do is to cut the last segment where no valid batch lies behind: as
+/// the end of a process leaves it, which nobody need wait for.
+fn is_torn_end(survey: &Survey, judged: &Judgement, segments: usize) -> bool {
+    let last = survey.gaps.last().is_some_and(|gap| {
+        gap.resumes.is_none() && judged.cut.is_some_and(|(place, _)| place == gap.at)
+    });
+    let at_end = judged.cut.is_some_and(|(place, _)| place.segment + 1 == segments);
+    last && at_end && judged.holes.is_empty() && !judged.roll
+}
+
 fn facts(gap: &Gap, survey: &Survey, floor: Msn, strict: bool) -> Facts {
     Facts {
         nothing_missing: gap.resumes.is_some_and(|(_, msn)| msn == gap.expected),
@@ -126,11 +138,11 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
     swap::settle(opening.fs, opening.dir, opening.epoch).map_err(failed)?;
     for _ in 0..PASSES_MAX {
         let plan = opening.plan().map_err(failed)?;
-        opening.evict_unproven(&plan).map_err(failed)?;
         let survey = opening.survey(&plan).map_err(failed)?;
-        let judged = judge(&survey, plan.floor, opening.options.strict);
+        let judged = judge(&survey, plan.start.floor, opening.options.strict);
         refuse(opening, &plan.holes, &judged)?;
-        if judged.cut.is_some() || !survey.strays.is_empty() {
+        let is_torn = is_torn_end(&survey, &judged, plan.bases.len());
+        if (judged.cut.is_some() && !is_torn) || !survey.strays.is_empty() {
             apply(opening, &plan.bases, &survey, &judged, &mut report).map_err(failed)?;
             continue;
         }
@@ -143,7 +155,16 @@ pub(crate) fn recover(opening: &Opening<'_>) -> Result<(Opened, RecoveryReport)>
         let (clean, changed) = (plan.clean, report != RecoveryReport::default());
         let mut opened = opening.assemble(plan, survey, &judged);
         opening.add_active(&mut opened, judged.roll).map_err(failed)?;
-        settle(opening, &opened, clean, changed).map_err(failed)?;
+        if is_torn || !opened.unproven.is_empty() {
+            let last = opened.segments.last().map(Arc::clone);
+            opened.loose_end = last.map(|segment| LooseEnd { segment, is_torn });
+        }
+        if is_torn {
+            report.cut_at = Some(judged.next_msn);
+            let (partition, cut_at) = (opening.dir.display(), judged.next_msn.get());
+            tracing::warn!(%partition, cut_at, "a torn tail is cut before anything stands behind it");
+        }
+        settle(opening, &mut opened, clean, changed).map_err(failed)?;
         return Ok((opened, report));
     }
     let why = format!("partition {} does not come to rest", opening.dir.display());
@@ -193,19 +214,32 @@ fn apply(
     Ok(())
 }
 
-/// Makes what survived durable before anyone reads it, and remembers what was decided.
-fn settle(opening: &Opening<'_>, opened: &Opened, clean: bool, changed: bool) -> io::Result<()> {
-    for segment in &opened.unproven {
-        opening.files.file(segment)?.sync_data()?;
+/// Remembers what was decided, and makes what survived durable first. Without a decision that is
+/// left to the first sync, and the end to the first append, unless there is nothing else to sync.
+fn settle(
+    opening: &Opening<'_>,
+    opened: &mut Opened,
+    clean: bool,
+    changed: bool,
+) -> io::Result<()> {
+    let syncs = changed || (!clean && opened.loose_end.is_none());
+    if changed {
+        for found in &opened.unproven {
+            let file = opening.files.file(&found.segment)?;
+            found.write_again(file.as_ref(), &opened.holes, opening.options)?;
+            file.sync_data()?;
+        }
     }
-    if let (false, Some(last)) = (clean, opened.segments.last()) {
+    if let (true, Some(last)) = (syncs, opened.segments.last()) {
         // It may have been cut, and that not synced.
         opening.files.file(last)?.sync_all()?;
     }
-    if !clean || changed || !opened.unproven.is_empty() {
+    if syncs || !opened.leftovers.is_empty() {
+        // Also what says that they are trimmed.
         opening.fs.sync_dir(opening.dir)?;
     }
     if changed {
+        opened.set_synced();
         opened.checkpoint(opening.epoch).store(opening.fs, opening.dir)?;
     }
     opening.remove_leftovers(&opened.leftovers)

@@ -284,7 +284,7 @@ impl<'a> Output<'a> {
         if let Some(Fresh { segment, .. }) = self.fresh.last() {
             let extent = segment.extent();
             segment.note(&batch, extent.end, &options);
-            segment.set_extent(extent.with(&batch, extent.end));
+            segment.set_extent(extent.with(batch.header(), extent.end));
         }
         self.next_msn = batch.next_msn();
         self.gathered_bytes += batch.encoded_len();

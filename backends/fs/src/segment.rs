@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
+use msglog_core::batch::BatchHeader;
 use msglog_core::store::Access;
 use msglog_core::{Msn, RecordBatch};
 
@@ -39,7 +40,7 @@ impl Extent {
     }
 
     /// The extent once `batch` lies at `offset`.
-    pub(crate) fn with(self, batch: &RecordBatch, offset: u64) -> Self {
+    pub(crate) fn with(self, batch: &BatchHeader, offset: u64) -> Self {
         Self {
             end: offset.saturating_add(batch.encoded_len() as u64),
             next_msn: batch.next_msn(),
@@ -141,7 +142,7 @@ impl Segment {
 
     /// Takes note of the batch at `offset`.
     pub(crate) fn note(&self, batch: &RecordBatch, offset: u64, options: &FsOptions) {
-        lock(&self.index).push(batch, offset, options.index_interval_bytes);
+        lock(&self.index).push(batch.header(), offset, options.index_interval_bytes);
     }
 
     pub(crate) fn index_bytes(&self) -> u64 {
@@ -243,7 +244,7 @@ impl Segment {
                 _ => scanner.next_valid(at, &(expected..self.extent().next_msn))?,
             };
             let Some((place, batch)) = found else { break };
-            index.push(&batch, place, files.options.index_interval_bytes);
+            index.push(batch.header(), place, files.options.index_interval_bytes);
             (at, expected) = (place + batch.encoded_len() as u64, batch.next_msn());
         }
         Ok(index)

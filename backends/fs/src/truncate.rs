@@ -77,7 +77,8 @@ impl Writer {
         };
         let place = Place { segment: 0, offset: 0 };
         let (extent, sums) = (Extent::empty(segment.base), IndexSums::default());
-        let start = Start { place, expected: segment.base, extent, sums };
+        let (expected, floor) = (segment.base, Msn::ZERO);
+        let start = Start { place, expected, extent, sums, floor };
         let stop = Some(Place { segment: 0, offset });
         let survey = opening.survey_until(&[segment.base], start, stop)?;
         survey.segments.into_iter().next().ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -17,8 +17,10 @@ use crate::hold::Hold;
 use crate::housekeeper::Tending;
 use crate::io::{File, FileSystem};
 use crate::log::Log;
+use crate::loose_end::LooseEnd;
 use crate::recovery::RecoveryReport;
 use crate::segment::{Extent, Segment};
+use crate::unproven::Unproven;
 use crate::write::{self, Part};
 
 /// The writing side of one partition.
@@ -26,7 +28,7 @@ use crate::write::{self, Part};
 pub(crate) struct Writer {
     pub(crate) log: Arc<Log>,
     pub(crate) epoch: i32,
-    pub(crate) report: RecoveryReport,
+    pub(crate) report: Mutex<RecoveryReport>,
     pub(crate) hold: Weak<Hold>,
     pub(crate) tending: Tending,
     pub(crate) state: Mutex<State>,
@@ -80,6 +82,10 @@ pub(crate) struct State {
     /// In order.
     pub(crate) unsynced: Vec<Unsynced>,
     pub(crate) unsynced_bytes: u64,
+    /// What the next sync writes again, in order.
+    pub(crate) unproven: Vec<Unproven>,
+    /// The end that the opening has found, as long as it may not last.
+    pub(crate) loose_end: Option<LooseEnd>,
     /// Names in the folder that no sync has covered.
     pub(crate) folder_unsynced: bool,
     /// How far everything is synced.
@@ -113,6 +119,8 @@ impl State {
             prepared: None,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
+            unproven: Vec::new(),
+            loose_end: None,
             folder_unsynced: false,
             to_seal: Vec::new(),
             synced_since_checkpoint: 0,
@@ -143,7 +151,7 @@ impl Writer {
         Self {
             log,
             epoch,
-            report,
+            report: Mutex::new(report),
             hold,
             tending,
             state: Mutex::new(state),
@@ -189,6 +197,11 @@ impl Writer {
         let _hold = self.usable()?;
         let bytes = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
         let mut state = self.lock_clear_of_zeros(bytes);
+        if state.loose_end.is_some() {
+            drop(state);
+            self.fix_end()?;
+            state = self.lock_clear_of_zeros(bytes);
+        }
         self.usable()?;
         let bounds = self.log.bounds();
         self.check(&batches, bounds.next_msn)?;
@@ -290,7 +303,7 @@ impl Writer {
             let start = extent.end;
             for batch in now {
                 part.segment.note(batch, extent.end, options);
-                extent = extent.with(batch, extent.end);
+                extent = extent.with(batch.header(), extent.end);
             }
             part.segment.set_extent(extent);
             if let Some(ahead) = part.fresh {
@@ -339,13 +352,17 @@ impl Writer {
     pub(crate) fn sync_now(&self) -> Result<Msn> {
         let _one = lock(&self.syncing);
         self.healthy()?;
-        let (unsynced, folder, bytes, target, synced) = {
+        self.cut_torn_end()?;
+        let (unsynced, unproven, folder, bytes, target, synced) = {
             let mut state = lock(&self.state);
             let folder = std::mem::take(&mut state.folder_unsynced);
             let bytes = std::mem::take(&mut state.unsynced_bytes);
             let synced = (Arc::clone(&state.active), state.active.extent());
-            (state.unsynced.clone(), folder, bytes, self.log.bounds().next_msn, synced)
+            let (unsynced, unproven) = (state.unsynced.clone(), state.unproven.clone());
+            (unsynced, unproven, folder, bytes, self.log.bounds().next_msn, synced)
         };
+        let found: u64 = unproven.iter().map(Unproven::bytes).sum();
+        self.sync_found(&unproven).map_err(|cause| self.poison("sync", cause))?;
         if folder {
             self.fs().sync_dir(&self.log.dir).map_err(|cause| self.poison("sync", cause))?;
         }
@@ -353,6 +370,7 @@ impl Writer {
             file.sync_data().map_err(|cause| self.poison("sync", cause))?;
         }
         let mut state = lock(&self.state);
+        (state.unproven, state.loose_end) = (Vec::new(), None);
         // Of the last segment more may have been written meanwhile.
         let (segment, extent) = &synced;
         state.unsynced.retain(|entry| {
@@ -360,7 +378,8 @@ impl Writer {
                 || (entry.segment.base == segment.base && entry.segment.extent().end > extent.end)
         });
         state.synced_since_checkpoint += bytes;
-        state.bytes_a_sync = (3 * state.bytes_a_sync).saturating_add(bytes) / 4;
+        state.bytes_a_sync =
+            (3 * state.bytes_a_sync).saturating_add(bytes.saturating_sub(found)) / 4;
         state.synced = synced;
         let bounds = self.log.change_bounds(|bounds| bounds.durable_msn = target);
         Ok(bounds.durable_msn)

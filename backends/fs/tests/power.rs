@@ -8,12 +8,13 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use common::*;
 use msglog_core::store::{MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{Effect, ErrorKind, Msn};
-use msglog_fs::io::{FaultFs, SimFs};
+use msglog_fs::io::{FaultFs, FileSystem, SimFs};
 use msglog_fs::{CHECKPOINT_BYTES_MIN, FsStore};
 
 /// A seeded sequence of choices.
@@ -44,7 +45,7 @@ async fn work(fs: &SimFs, dice: &mut Dice, background: bool, promise: &mut Promi
     options.background = background;
     options.checkpoint_bytes = 4096;
     let (store, partition) = open_sim(fs, options).await.ok()?;
-    check(&partition, promise).await;
+    check(fs, &partition, promise).await?;
     for _ in 0..dice.roll(60) {
         let next = partition.bounds().next_msn.get();
         match dice.roll(16) {
@@ -80,22 +81,35 @@ async fn work(fs: &SimFs, dice: &mut Dice, background: bool, promise: &mut Promi
     Some(())
 }
 
-/// What is there is a prefix of what was appended, holds everything synced, and has no hole.
+/// What is there is a prefix of what was appended, holds everything synced, and has no hole; `None`
+/// when the power goes meanwhile.
 async fn check(
+    fs: &SimFs,
     partition: &std::sync::Arc<dyn msglog_core::store::PartitionStore>,
     promise: &mut Promise,
-) {
+) -> Option<()> {
     let bounds = partition.bounds();
-    let found = msns(partition).await;
+    let (mut found, mut from) = (Vec::new(), Msn::ZERO);
+    loop {
+        let page = partition.read(from, ReadLimit::bytes(1 << 20)).await;
+        if page.is_err() && fs.list(Path::new("/")).is_err() {
+            return None;
+        }
+        let page = page.unwrap();
+        let Some(last) = page.last() else { break };
+        from = last.next_msn();
+        found.extend(msns_of(&page));
+    }
     let expected: Vec<_> = (bounds.first_msn.get()..bounds.next_msn.get()).collect();
     assert_eq!(found, expected, "{promise:?}");
     assert!(bounds.next_msn.get() >= promise.synced, "{bounds:?} {promise:?}");
     assert!(bounds.next_msn.get() <= promise.attempted, "{bounds:?} {promise:?}");
     assert!(bounds.first_msn.get() <= promise.trimmed, "{bounds:?} {promise:?}");
     assert!(partition.holes().is_empty(), "{:?} {promise:?}", partition.holes());
-    // What is served has been synced.
-    promise.synced = bounds.next_msn.get();
-    promise.attempted = promise.synced;
+    assert!(bounds.durable_msn <= bounds.next_msn, "{bounds:?}");
+    promise.synced = promise.synced.max(bounds.durable_msn.get());
+    promise.attempted = bounds.next_msn.get();
+    Some(())
 }
 
 async fn survive(seed: u64, background: bool) {
@@ -116,7 +130,7 @@ async fn survive(seed: u64, background: bool) {
         }
     }
     let (_store, partition) = open_sim(&fs, small(2048)).await.unwrap();
-    check(&partition, &mut promise).await;
+    check(&fs, &partition, &mut promise).await.unwrap();
 }
 
 /// Prints the seed when the test of it fails.
@@ -169,10 +183,15 @@ async fn failed_sync_poisons_until_reopened_and_reads_go_on() {
     assert_eq!(msns(&partition).await, [0, 1, 2, 3]);
     assert_eq!(partition.bounds().durable_msn, Msn::new(3));
     assert_eq!(store.close().await.unwrap_err().kind(), ErrorKind::Poisoned);
-    // What the failed sync has not written is not there, although the system still showed it.
-    let (_store, partition) = open_sim(&fs, options()).await.unwrap();
-    assert_eq!(msns(&partition).await, [0, 1, 2]);
+    // What the failed sync has not written is shown by the system, and durable with the next sync.
+    let (store, partition) = open_sim(&fs, options()).await.unwrap();
+    assert_eq!(msns(&partition).await, [0, 1, 2, 3]);
+    assert!(partition.bounds().durable_msn < Msn::new(4), "{:?}", partition.bounds());
     append_synced(&partition, 1).await;
+    drop((store, partition));
+    fs.crash(0);
+    let (_store, partition) = open_sim(&fs, options()).await.unwrap();
+    assert_eq!(msns(&partition).await, [0, 1, 2, 3, 4]);
 }
 
 #[tokio::test]

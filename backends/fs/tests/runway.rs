@@ -167,10 +167,6 @@ impl File for GatedFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.allocate(offset, len)
     }
-
-    fn evict(&self, offset: u64) -> io::Result<()> {
-        self.inner.evict(offset)
-    }
 }
 
 fn with_thread(segment_bytes: u64) -> FsOptions {

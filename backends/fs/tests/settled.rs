@@ -1,5 +1,6 @@
-//! What is served once a store is open is durable, however the life before has ended: each case was
-//! found by the sweep in `faults.rs`.
+//! What a store serves once it is open is durable with the next sync, and the end at which it goes on
+//! before anything stands behind it, however the life before has ended: each case was found by the
+//! sweep in `faults.rs`.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,27 +10,54 @@
 
 mod common;
 
-use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
 use msglog_core::store::{DocumentKey, Expected, MessageStore, OpenOptions};
-use msglog_core::{Effect, Msn};
+use msglog_core::{Effect, ErrorKind, Msn};
 use msglog_fs::FsStore;
-use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, OpenMode, RealFs, SimFs};
+use msglog_fs::io::{CountedFs, Failure, Fault, FaultFs, FileSystem, IoCounts, OpenMode, SimFs};
 
-/// What is there before the power goes is there after it.
+/// What is served and synced before the power goes is there after it; and what is appended without
+/// a sync is there up to some place, with nothing that the opening has not shown.
 async fn stays(fs: &SimFs) {
+    let unsynced = fs.fork();
     let (store, partition) = open_sim(fs, small(1024)).await.unwrap();
     let served = msns(&partition).await;
+    partition.sync().await.unwrap();
+    assert_eq!(partition.bounds().durable_msn, partition.bounds().next_msn);
     drop((store, partition));
     for seed in 0..40 {
         let fs = fs.fork();
         fs.crash(seed);
         let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
         assert_eq!(msns(&partition).await, served, "seed {seed}");
+    }
+    goes_on(&unsynced).await;
+}
+
+/// Records of another length than those before are told from what was there before.
+async fn goes_on(fs: &SimFs) {
+    let (store, partition) = open_sim(fs, small(1024)).await.unwrap();
+    let (first, next) = (partition.bounds().first_msn.get(), partition.bounds().next_msn.get());
+    let durable = partition.bounds().durable_msn.get();
+    for msn in next..next + 3 {
+        partition.append(vec![batch_of(msn, 1, 21)]).await.unwrap();
+    }
+    drop((store, partition));
+    for seed in 0..40 {
+        let fs = fs.fork();
+        fs.crash(seed);
+        let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        let end = partition.bounds().next_msn.get();
+        assert_eq!(msns(&partition).await, (first..end).collect::<Vec<_>>(), "seed {seed}");
+        assert!((durable..=next + 3).contains(&end), "seed {seed}: {durable} {end}");
+        for batch in read_from(&partition, next, 1 << 20).await {
+            let appended = batch_of(batch.base_msn().get(), 1, 21);
+            assert_eq!(batch.rest(), appended.rest(), "seed {seed}: what was there before");
+        }
     }
 }
 
@@ -58,7 +86,7 @@ async fn partition_whose_creation_failed_to_be_synced_is_durable_when_opened_aga
 }
 
 #[tokio::test]
-async fn what_a_failed_sync_has_not_written_is_not_served() {
+async fn what_a_failed_sync_has_not_written_is_written_before_the_next_one_counts() {
     let fs = SimFs::new();
     let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
     append_synced(&partition, 3).await;
@@ -70,7 +98,7 @@ async fn what_a_failed_sync_has_not_written_is_not_served() {
 }
 
 #[tokio::test]
-async fn what_a_failed_sync_has_not_written_is_not_served_wherever_it_lies() {
+async fn what_a_failed_sync_has_not_written_is_written_again_wherever_it_lies() {
     let mut failed = 0;
     for synced in 1..24 {
         for unsynced in [1, 5] {
@@ -89,28 +117,69 @@ async fn what_a_failed_sync_has_not_written_is_not_served_wherever_it_lies() {
     assert!(failed > 20, "{failed}");
 }
 
-#[test]
-fn what_is_evicted_is_read_from_the_device_wherever_it_lies() {
-    const FILE_BYTES: usize = 24 << 20;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let cached = |evict_at: u64, at: u64| {
-        let file = RealFs.open(&folder.path().join("file"), OpenMode::CreateNew).unwrap();
-        let parts = vec![0; FILE_BYTES];
-        assert_eq!(file.write_at(&[IoSlice::new(&parts)], 0).unwrap(), FILE_BYTES);
-        file.sync_data().unwrap();
-        file.evict(evict_at).unwrap();
-        // Asking reads ahead, so each file is asked once.
-        let is_cached = file.read_cached_at(&mut [0], at).is_ok();
-        RealFs.remove(&folder.path().join("file")).unwrap();
-        is_cached
-    };
-    if cached(0, 0) {
-        println!("NOT TESTED: files of {} are in memory only", folder.path().display());
-        return;
+#[tokio::test]
+async fn what_is_gone_since_the_opening_is_not_taken_for_synced() {
+    for before in [true, false] {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, 3).await;
+        append(&partition, 2).await;
+        fs.fail_sync_after(0);
+        partition.sync().await.unwrap_err();
+        drop((store, partition));
+        if before {
+            fs.drop_what_is_marked();
+        }
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        let served = msns(&partition).await;
+        assert_eq!(served, if before { vec![0, 1, 2] } else { vec![0, 1, 2, 3, 4] });
+        fs.drop_what_is_marked();
+        let synced = partition.sync().await;
+        assert_eq!(synced.is_ok(), before, "{synced:?}");
+        if let Err(error) = synced {
+            assert_eq!((error.effect(), error.is_transient()), (Effect::Unknown, false));
+            let error = partition.append(vec![batch(5, 1)]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Poisoned);
+        }
+        drop((store, partition));
+        let (_store, partition) = open_sim(&fs.fork(), small(1024)).await.unwrap();
+        assert_eq!(msns(&partition).await, [0, 1, 2]);
+        stays(&fs).await;
     }
-    for offset in [1, 5_000, 12 << 20, (12 << 20) + 1, (13 << 20) - 1] {
-        assert!(!cached(offset, offset), "at {offset}");
-        assert!(!cached(offset, offset + (64 << 10)), "behind {offset}");
+}
+
+#[tokio::test]
+async fn opening_calls_durable_what_is_proven_and_waits_for_no_sync() {
+    for (synced, unsynced) in [(3, 4), (20, 30), (1, 0)] {
+        let fs = SimFs::new();
+        let (store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+        append_synced(&partition, synced).await;
+        append(&partition, 1).await;
+        for _ in 0..unsynced {
+            append(&partition, 1).await;
+        }
+        drop((store, partition));
+        let counted = Arc::new(CountedFs::new(Arc::new(fs.clone())));
+        let disk: Arc<dyn FileSystem> = counted.clone();
+        let store = FsStore::open_on(disk, "/store", small(1024)).await.unwrap();
+        let syncs = |counts: IoCounts| (counts.sync_data, counts.sync_all, counts.sync_dir);
+        let before = syncs(counted.counts());
+        let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+        assert_eq!(syncs(counted.counts()), before, "{synced} {unsynced}");
+        let bounds = partition.bounds();
+        assert_eq!(bounds.next_msn, Msn::new(synced + unsynced + 1));
+        // The first of those that came behind a sync says so; the housekeeping may have synced more.
+        assert!(bounds.durable_msn >= Msn::new(synced), "{bounds:?}");
+        assert!(bounds.durable_msn < bounds.next_msn, "{bounds:?}");
+        let durable = bounds.durable_msn.get();
+        drop((store, partition));
+        for seed in 0..40 {
+            let fs = fs.fork();
+            fs.crash(seed);
+            let (_store, partition) = open_sim(&fs, small(1024)).await.unwrap();
+            assert!(partition.bounds().next_msn.get() >= durable, "seed {seed}");
+        }
+        stays(&fs).await;
     }
 }
 

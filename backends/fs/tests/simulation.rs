@@ -18,6 +18,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -30,7 +31,7 @@ use common::{shrink, small};
 use msglog_core::store::{MessageStore, blocking_here};
 use msglog_core::{AppendOptions, Durability, Log, ManualClock, MsgLog, Msn, Timestamp, Topic};
 use msglog_fs::FsStore;
-use msglog_fs::io::SimFs;
+use msglog_fs::io::{FileSystem, SimFs};
 
 /// More steps than a run can have: five lives of up to 23 calls, each with its own and its end.
 const STEPS_MAX: u64 = 5 * 26;
@@ -97,8 +98,19 @@ impl Simulation {
         (log, topic)
     }
 
+    /// Now and then the system needs its memory: what a failed sync has marked as written is gone.
+    fn drop_from_memory(&mut self) {
+        if self.dice.roll(4) == 0 {
+            self.disk.drop_what_is_marked();
+            self.promises.power_was_cut();
+        }
+    }
+
     async fn check(&mut self, topic: &Topic, store: &FsStore) {
         let next = self.promises.check(topic, store).await;
+        if self.level == Durability::Sync {
+            assert_eq!(self.promises.acked, next, "what is visible at `Sync` is durable");
+        }
         self.seen.note(next);
     }
 
@@ -107,8 +119,11 @@ impl Simulation {
         let (calls, closes) = (self.dice.roll(24), self.dice.roll(3) == 0);
         let (log, topic, store) = self.open().await.ok()?;
         self.keep_cuts();
+        // The power may go with the last change that opening makes.
+        self.disk.list(Path::new("/")).ok()?;
         self.check(&topic, &store).await;
         drop(store);
+        self.drop_from_memory();
         for _ in 0..calls {
             if !self.begin_step() {
                 continue;
@@ -225,6 +240,7 @@ impl Simulation {
             let lived = self.live().await;
             self.disk.set_syncs_fail(false);
             self.disk.set_room(None);
+            self.drop_from_memory();
             self.keep_cuts();
             self.cuts.push((self.disk.fork(), self.promises.clone()));
             self.recover_cuts(crash).await;

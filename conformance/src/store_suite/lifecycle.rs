@@ -79,7 +79,11 @@ pub async fn synced_batches_survive_drop(cx: Cx) -> CaseResult {
     opened.append_each(&batches).await?;
     opened.partition.sync().await?;
     let opened = cx.reopen_dropped(opened).await?;
-    check_same(&read_all(&opened.partition, Msn::ZERO).await?, &batches, "after drop and reopen")
+    check_same(&read_all(&opened.partition, Msn::ZERO).await?, &batches, "after drop and reopen")?;
+    let end = opened.partition.bounds().next_msn;
+    ensure_eq!(opened.partition.sync().await?, end, "what sync answered after reopen");
+    ensure_eq!(opened.partition.bounds().durable_msn, end, "durable_msn after that sync");
+    Ok(())
 }
 
 /// `close` covers what was appended without `sync`.

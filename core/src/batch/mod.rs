@@ -24,6 +24,7 @@
 //! the attributes are zigzag varints or bytes after their length, which is -1 for null.
 
 mod build;
+mod check;
 mod compression;
 mod cursor;
 mod empty;
@@ -38,6 +39,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 pub use self::build::{BatchBuilder, BatchOptions};
+pub use self::check::BatchCheck;
 pub use self::compression::{Compression, CompressionPolicy};
 pub use self::empty::empty_batches;
 pub use self::header::BatchHeader;

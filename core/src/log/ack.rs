@@ -31,9 +31,14 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn starting_at(next: Msn) -> Self {
+        Self::behind(next, next)
+    }
+
+    /// The run that begins behind what is stored, of which so much is durable.
+    pub(super) fn behind(next: Msn, durable: Msn) -> Self {
         Self {
             written: Watermark::at(next),
-            durable: Watermark::at(next),
+            durable: Watermark::at(durable),
             failure: OnceLock::new(),
         }
     }

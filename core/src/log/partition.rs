@@ -79,7 +79,7 @@ impl Partition {
         config: &TopicConfig,
         shared: &Shared,
     ) -> Arc<Self> {
-        let next_msn = store.bounds().next_msn;
+        let Bounds { next_msn, durable_msn, .. } = store.bounds();
         let settings = settings(config, options, shared.store_batch_bytes_max);
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
@@ -93,7 +93,7 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new(next_msn, settings, gate)),
+            queue: Arc::new(Queue::new((next_msn, durable_msn), settings, gate)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             going: tokio::sync::Mutex::default(),
@@ -107,6 +107,7 @@ impl Partition {
             appender: Mutex::new(None),
         });
         if options.access == Access::Write {
+            partition.owe_sync_of_the_rest();
             let weak = Arc::downgrade(&partition);
             let running = appender::run(partition.queue.clone(), weak, partition.store_blocks);
             *partition.appender.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -119,9 +120,22 @@ impl Partition {
     pub(super) fn configure(&self, config: &TopicConfig) {
         self.keyed.store(config.compaction.is_some(), Ordering::Relaxed);
         self.queue.configure(settings(config, &self.options, self.batch_bytes_max));
+        if self.options.access == Access::Write {
+            self.owe_sync_of_the_rest();
+        }
         let rule = config.admission.rule(self.name.partition);
         let segment = self.store.segment();
         self.queue.with_gate(|gate, gathered| gate.set(rule, segment, gathered));
+    }
+
+    /// Leaves to the appender the sync that the topic's level asks for what is stored already: an
+    /// earlier life, or a lower level, has left it unsynced.
+    fn owe_sync_of_the_rest(&self) {
+        if self.is_dirty()
+            && let Some(within) = self.queue.settings().level.sync_within()
+        {
+            self.queue.owe_sync(within);
+        }
     }
 
     /// Whether a batch gathers that has room for more.
@@ -364,7 +378,10 @@ impl Partition {
     /// Syncs what is written, for levels that do not wait for it.
     pub(super) async fn sync(&self) -> Result<()> {
         let _lane = self.lane.lock().await;
-        self.sync_store().await.map(drop)
+        let durable = self.sync_store().await?;
+        self.publish(durable);
+        self.queue.advance_durable(durable);
+        Ok(())
     }
 
     /// Makes everything below `msn` durable if it is not yet; a log opened for reading cannot.

@@ -202,13 +202,14 @@ impl Built {
 }
 
 impl Queue {
-    pub(super) fn new(next_msn: Msn, settings: Settings, gate: Gate) -> Self {
+    /// Begins at the end of what is stored, of which so much is durable.
+    pub(super) fn new((next_msn, durable_msn): (Msn, Msn), settings: Settings, gate: Gate) -> Self {
         let state = State {
             next_msn,
             settings,
             gate,
             gathering: Gathered::default(),
-            progress: Arc::new(Progress::starting_at(next_msn)),
+            progress: Arc::new(Progress::behind(next_msn, durable_msn)),
             owed: None,
             end: None,
             broken: false,
@@ -230,7 +231,7 @@ impl Queue {
         let (level, batch_bytes_max, linger) = (Durability::Sync, 1 << 20, Duration::ZERO);
         let settings = Settings { level, batch_options, batch_bytes_max, linger };
         let gate = Gate::of(crate::TopicConfig::default().admission.rule(0), None);
-        Self::new(next_msn, settings, gate)
+        Self::new((next_msn, next_msn), settings, gate)
     }
 
     /// Takes other settings for what is appended from now on; a batch that is open stays as it was begun.
@@ -384,6 +385,12 @@ impl Queue {
         drop(state);
         self.gathered.notify_one();
         self.ready.notify_one();
+    }
+
+    /// Everything below `msn` is synced, whoever has done it.
+    pub(super) fn advance_durable(&self, msn: Msn) {
+        let progress = self.lock().progress.clone();
+        progress.advance_durable(msn);
     }
 
     /// How soon what another than the appender has written must be synced; told once.

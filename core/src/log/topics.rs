@@ -23,7 +23,8 @@ use super::producers::{registry_key, snapshot_key};
 use super::queue::{Queue, closed};
 use super::topic_config::TopicConfig;
 use crate::store::{
-    Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, StoreInfo, Survives,
+    Access, Capabilities, DocumentKey, Expected, MessageStore, OpenOptions, PartitionStore,
+    StoreInfo, Survives,
 };
 use crate::{ConsumerName, Durability, Error, ErrorKind, Msn, Result, TopicName, TopicPartition};
 
@@ -336,10 +337,30 @@ impl Topics {
             let span = tracing::debug_span!("open", %partition);
             let store = self.store.open(&partition, options).instrument(span).await;
             let store = store.map_err(|error| error.within(format_args!("open `{partition}`")))?;
+            self.sync_what_is_found(store.as_ref(), config)
+                .await
+                .map_err(|error| error.within(format_args!("open `{partition}`")))?;
             let options = &self.options;
             partitions.push(Partition::start(partition, store, options, config, &self.shared));
         }
         Ok(partitions)
+    }
+
+    /// At `Sync` readers see only what is durable, also of what an earlier life has left unsynced.
+    async fn sync_what_is_found(
+        &self,
+        store: &dyn PartitionStore,
+        config: &TopicConfig,
+    ) -> Result<()> {
+        let level = config.durability.unwrap_or(self.options.durability);
+        let bounds = store.bounds();
+        if self.options.access == Access::Write
+            && level == Durability::Sync
+            && bounds.durable_msn < bounds.next_msn
+        {
+            store.sync().await?;
+        }
+        Ok(())
     }
 
     fn open_topic(&self, name: &TopicName) -> Option<Topic> {

@@ -18,6 +18,11 @@
 //! `sync` covered. Where bytes on the device were damaged, exactly the damaged batches are missing
 //! and [`PartitionStore::holes`] names their MSNs.
 //!
+//! **Opening** may find more than is known to be durable: what was appended and not synced before the
+//! process ended. It is readable at once, lies at or above [`Bounds::durable_msn`], and the next
+//! `sync` makes it durable as if it had just been appended. Where that cannot be, as after a sync that
+//! has failed before, that `sync` fails; it never answers more than the storage has.
+//!
 //! **Ownership** is the store value's. Opened for writing, it takes the place over: a local store
 //! excludes a second writer with [`Locked`](crate::ErrorKind::Locked); a shared store raises the
 //! writer epoch, and the old writer's next append or sync answers
@@ -171,7 +176,8 @@ pub trait PartitionStore: Debug + Send + Sync + 'static {
     /// [`ReadOnly`](ErrorKind::ReadOnly) and [`Closed`](ErrorKind::Closed).
     async fn append(&self, batches: Vec<RecordBatch>) -> Result<()>;
 
-    /// Makes everything appended before the call survive what [`Capabilities::sync_survives`] names.
+    /// Makes everything appended before the call, and what was there when it was opened, survive what
+    /// [`Capabilities::sync_survives`] names.
     ///
     /// Answers the MSN below which all is durable: at least `bounds().next_msn` of the moment of
     /// the call.
@@ -347,7 +353,8 @@ pub struct Bounds {
     pub first_msn: Msn,
     /// The MSN that the next record gets.
     pub next_msn: Msn,
-    /// Everything below survives what the store's `sync` survives.
+    /// Everything below survives what the store's `sync` survives. After opening it may be less than
+    /// what does, and less than there is.
     pub durable_msn: Msn,
 }
 

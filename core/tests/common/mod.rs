@@ -53,6 +53,8 @@ pub(crate) struct Control {
     next_sync: Mutex<Option<Error>>,
     /// Syncs answer so many MSNs less than they should.
     pub(crate) sync_answers_less_by: AtomicU64,
+    /// What a partition holds when it is opened counts as not synced.
+    pub(crate) opens_unsynced: AtomicBool,
 }
 
 impl Control {
@@ -111,6 +113,7 @@ impl ControlledStore {
             next_append: Mutex::default(),
             next_sync: Mutex::default(),
             sync_answers_less_by: AtomicU64::new(0),
+            opens_unsynced: AtomicBool::new(false),
         });
         let store = Self { memory: MemoryStore::new(), control: control.clone() };
         (Arc::new(store), control)
@@ -145,7 +148,9 @@ impl MessageStore for ControlledStore {
         options: OpenOptions,
     ) -> Result<Arc<dyn PartitionStore>> {
         let inner = self.memory.open(partition, options).await?;
-        let durable = Mutex::new(inner.bounds().next_msn);
+        let Bounds { first_msn, next_msn, .. } = inner.bounds();
+        let unsynced = self.control.opens_unsynced.load(Ordering::SeqCst);
+        let durable = Mutex::new(if unsynced { first_msn } else { next_msn });
         Ok(Arc::new(ControlledPartition { inner, durable, control: self.control.clone() }))
     }
 

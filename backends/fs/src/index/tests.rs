@@ -1,7 +1,7 @@
 //! Searches by MSN and by time, in an index as it is kept, read back, and put together of two.
 
 use msglog_core::batch::{BatchBuilder, BatchOptions};
-use msglog_core::{Message, Timestamp};
+use msglog_core::{Message, RecordBatch, Timestamp};
 
 use super::*;
 
@@ -29,15 +29,15 @@ fn batches() -> Vec<(RecordBatch, u64)> {
 
 /// The index of what comes behind these batches.
 fn behind(batches: &[(RecordBatch, u64)]) -> Index {
-    let extent = batches
-        .iter()
-        .fold(Extent::empty(Msn::new(BASE)), |extent, (batch, offset)| extent.with(batch, *offset));
+    let extent = batches.iter().fold(Extent::empty(Msn::new(BASE)), |extent, (batch, offset)| {
+        extent.with(batch.header(), *offset)
+    });
     Index::behind(Msn::new(BASE), extent)
 }
 
 fn index(batches: &[(RecordBatch, u64)]) -> Index {
     let mut index = Index::new(Msn::new(BASE));
-    batches.iter().for_each(|(batch, offset)| index.push(batch, *offset, INTERVAL_BYTES));
+    batches.iter().for_each(|(batch, offset)| index.push(batch.header(), *offset, INTERVAL_BYTES));
     index
 }
 
@@ -105,7 +105,7 @@ fn index_put_together_of_two_finds_what_one_does_and_is_read_back() {
     for cut in 0..=batches.len() {
         let (front, back) = batches.split_at(cut);
         let mut later = behind(front);
-        back.iter().for_each(|(batch, offset)| later.push(batch, *offset, INTERVAL_BYTES));
+        back.iter().for_each(|(batch, offset)| later.push(batch.header(), *offset, INTERVAL_BYTES));
         assert_eq!(later.is_complete(), cut == 0);
         let middle = Index { covered_from: 1, ..index(front) };
         assert!(!middle.followed_by(later.clone()).is_complete(), "its front is not there");
@@ -154,7 +154,8 @@ fn newest_time_of_the_front_is_not_passed_over_when_an_index_is_put_together() {
         for cut in 0..=batches.len() {
             let (front, back) = batches.split_at(cut);
             let mut later = behind(front);
-            back.iter().for_each(|(batch, offset)| later.push(batch, *offset, INTERVAL_BYTES));
+            back.iter()
+                .for_each(|(batch, offset)| later.push(batch.header(), *offset, INTERVAL_BYTES));
             // The files may be older than the extent.
             for known in [0, cut / 2, cut] {
                 let [mut whole, followed] = [later.clone(), later.clone()];
@@ -178,7 +179,7 @@ fn entries_lie_more_than_the_interval_apart_and_the_first_of_equal_times_is_name
     for number in 0..10 {
         batch.stamp(Msn::new(BASE + number), 0);
         let index = if number < 5 { &mut index } else { &mut later };
-        index.push(&batch, number * bytes, bytes);
+        index.push(batch.header(), number * bytes, bytes);
     }
     let places: Vec<_> = index.offsets.iter().map(|entry| u64::from(entry.offset)).collect();
     assert_eq!(places, [2 * bytes, 4 * bytes]);

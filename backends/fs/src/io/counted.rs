@@ -182,8 +182,4 @@ impl File for CountedFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.allocate(offset, len)
     }
-
-    fn evict(&self, offset: u64) -> io::Result<()> {
-        self.inner.evict(offset)
-    }
 }

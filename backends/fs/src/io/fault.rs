@@ -34,7 +34,6 @@ pub enum Call {
     SetLen,
     Len,
     Allocate,
-    Evict,
 }
 
 /// What a call answers instead of success.
@@ -90,12 +89,7 @@ impl Call {
             Self::Create | Self::Lock => &[Io, OpenFiles, Full, Quota],
             Self::CreateDir | Self::Rename => &[Io, Full, Quota],
             Self::SyncDir => &[Io, OpenFiles, Full, Quota],
-            Self::Remove
-            | Self::RemoveDir
-            | Self::Metadata
-            | Self::Space
-            | Self::Len
-            | Self::Evict => &[Io],
+            Self::Remove | Self::RemoveDir | Self::Metadata | Self::Space | Self::Len => &[Io],
             Self::Read => &[Io, Interrupted, Short],
             Self::Write => &[Io, Full, Quota, TooBig, Interrupted, Short],
             Self::SyncData | Self::SyncAll => &[Io, Full, Quota],
@@ -115,7 +109,6 @@ impl Call {
                 | Self::Len
                 | Self::Read
                 | Self::Lock
-                | Self::Evict
                 | Self::Allocate
         )
     }
@@ -366,9 +359,5 @@ impl File for FaultFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.fs.call(Call::Allocate, || self.inner.allocate(offset, len))
-    }
-
-    fn evict(&self, offset: u64) -> io::Result<()> {
-        self.fs.call(Call::Evict, || self.inner.evict(offset))
     }
 }

@@ -136,10 +136,6 @@ pub trait File: Debug + Send + Sync {
 
     /// Reserves room without changing the length; `Unsupported` where that is not possible.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-
-    /// Drops clean cached pages that hold anything from `offset` on, and maybe some before it, so
-    /// that the next read comes from the device; a hint.
-    fn evict(&self, offset: u64) -> io::Result<()>;
 }
 
 /// A held lock; dropping it lets go.

@@ -6,16 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{Entry, File, FileSystem, Lock, Metadata, OpenMode, Space};
 
 /// How often a lock file that vanished under its lock is opened anew.
 const LOCK_ATTEMPTS_MAX: usize = 100;
-
-/// The largest piece of a file that Linux caches as one, and drops as one: a folio, 8 MiB on ext4
-/// with blocks of 4 KiB. It begins at a multiple of its size.
-const CACHED_BYTES_MAX: u64 = 8 << 20;
 
 /// The files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,11 +160,5 @@ impl File for RealFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len)?)
-    }
-
-    fn evict(&self, offset: u64) -> io::Result<()> {
-        // Linux keeps what it caches as one piece with bytes before the offset.
-        let from = offset - offset % CACHED_BYTES_MAX;
-        Ok(rustix::fs::fadvise(&self.0, from, None, Advice::DontNeed)?)
     }
 }

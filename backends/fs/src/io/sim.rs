@@ -189,6 +189,12 @@ impl SimFs {
         state.syncs_until_failure = None;
     }
 
+    /// Drops from memory what a failed sync has marked as written: from now on programs see what the
+    /// device has, as when the system needs the memory.
+    pub fn drop_what_is_marked(&self) {
+        self.state().disk.drop_what_is_marked();
+    }
+
     /// Sets how many bytes all files may have together; `None` for endless.
     pub fn set_room(&self, bytes: Option<u64>) {
         self.state().room = bytes;
@@ -402,11 +408,5 @@ impl File for SimFile {
 
     fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn evict(&self, offset: u64) -> io::Result<()> {
-        self.alive()?.powered()?;
-        self.node.evict(usize::try_from(offset).unwrap_or(usize::MAX));
-        Ok(())
     }
 }

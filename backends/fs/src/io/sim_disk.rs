@@ -111,8 +111,9 @@ impl Node {
         self.change_bytes(Bytes::fail_to_sync);
     }
 
-    pub(super) fn evict(&self, offset: usize) {
-        self.change_bytes(|bytes| bytes.evict(offset));
+    fn drop_what_is_marked(&self) {
+        self.change_bytes(Bytes::drop_what_is_marked);
+        self.children().iter().for_each(Self::drop_what_is_marked);
     }
 
     fn change(&self, change: Change) -> io::Result<()> {
@@ -310,6 +311,10 @@ impl Disk {
 
     pub(super) fn sync(&self) {
         self.root.sync_all();
+    }
+
+    pub(super) fn drop_what_is_marked(&self) {
+        self.root.drop_what_is_marked();
     }
 
     pub(super) fn used(&self) -> u64 {

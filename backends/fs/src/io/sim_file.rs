@@ -93,11 +93,10 @@ impl Bytes {
         }
     }
 
-    /// Drops what is marked as written from the sector of `offset` on, so that the device's content
-    /// shows.
-    pub(super) fn evict(&mut self, offset: usize) {
+    /// Drops what is marked as written, so that the device's content shows.
+    pub(super) fn drop_what_is_marked(&mut self) {
         self.digest.take();
-        for (sector, _) in self.forgotten.split_off(&(offset / SECTOR_BYTES)) {
+        for (sector, _) in std::mem::take(&mut self.forgotten) {
             if !self.dirty.contains_key(&sector) {
                 let start = sector * SECTOR_BYTES;
                 let end = (start + SECTOR_BYTES).min(self.durable.len());

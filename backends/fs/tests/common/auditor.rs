@@ -208,13 +208,21 @@ impl Auditor {
         }
     }
 
-    /// A store that was just opened holds at least what is durable; that much is its base now.
+    /// A store that was just opened holds at least what is durable, and calls no more so than is.
     pub(crate) fn check_bounds(&mut self, partition: &Arc<dyn PartitionStore>) {
         let next = partition.bounds().next_msn.get();
         assert!(next >= self.synced, "next MSN {next} is below what was synced: {self:?}");
         assert!(next <= self.next.max(self.synced), "next MSN {next} was never given: {self:?}");
-        (self.next, self.synced) = (next, next);
+        self.next = next;
+        self.take_durable(partition);
         self.drop_from(next);
+    }
+
+    /// What a store calls durable is there for good.
+    fn take_durable(&mut self, partition: &Arc<dyn PartitionStore>) {
+        let bounds = partition.bounds();
+        assert!(bounds.durable_msn <= bounds.next_msn, "{bounds:?}");
+        self.synced = self.synced.max(bounds.durable_msn.get());
     }
 
     fn drop_from(&mut self, next: u64) {
@@ -266,7 +274,7 @@ impl Auditor {
         assert_eq!(found, expected, "bounds {bounds:?} {self:?}");
     }
 
-    /// What a store opened after a crash holds keeps every promise; all of it is durable now.
+    /// What a store opened after a crash holds keeps every promise; what it calls durable is so.
     pub(crate) async fn check_recovered(
         &mut self,
         store: &impl MessageStore,
@@ -282,7 +290,8 @@ impl Auditor {
         let holes: Vec<_> =
             self.hole.iter().map(|hole| Msn::new(hole.start)..Msn::new(hole.end)).collect();
         assert!(partition.holes().is_empty() || partition.holes() == holes, "{self:?}");
-        (self.next, self.synced, self.trimmed) = (next, next, first.max(self.trimmed));
+        (self.next, self.trimmed) = (next, first.max(self.trimmed));
+        self.take_durable(partition);
         let doubtful = std::mem::take(&mut self.doubtful);
         if doubtful.iter().all(|msn| !found.contains_key(msn)) {
             self.take_away(doubtful);

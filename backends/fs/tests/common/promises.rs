@@ -30,8 +30,8 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    /// What a log that was just opened holds keeps every promise; all of it is durable. Answers
-    /// the next MSN.
+    /// What a log that was just opened holds keeps every promise; what it calls durable is so.
+    /// Answers the next MSN.
     pub(crate) async fn check(&mut self, topic: &Topic, store: &FsStore) -> u64 {
         let found = self.read_all(topic).await;
         let bounds = topic.bounds(0).await.unwrap();
@@ -49,7 +49,8 @@ impl Promises {
         assert_eq!(holes, expected, "what is lost is reported, and nothing else: {self:?}");
         self.check_commit(topic, next).await;
         self.given = found.into_iter().collect();
-        self.acked = next;
+        assert!(bounds.durable_msn <= bounds.next_msn, "{bounds:?}");
+        self.acked = self.acked.max(bounds.durable_msn.get());
         if self.proof >= next {
             // It was lost, and proves nothing any more.
             self.proof = 0;
