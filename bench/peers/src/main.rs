@@ -55,7 +55,7 @@ fn main() {
         ["report", lines] => report::write(&PathBuf::from(lines)),
         _ => {
             eprintln!(
-                "usage: all [--rt] [--runs N] [--seconds S] [--only w1,r1] [--out DIR] [--dir DIR]\n       \
+                "usage: all [--rt] [--runs N] [--seconds S] [--only w1,r1] [--peers okaywal] [--out DIR] [--dir DIR]\n       \
                  engines, with the options of `all`\n       \
                  scale DIR SECONDS [log-gib[=1,4] | topics | producers | tailers ...]\n       \
                  report RESULTS.jsonl\n       \

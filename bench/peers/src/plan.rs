@@ -26,6 +26,8 @@ pub struct Plan {
     runs: usize,
     seconds: String,
     only: Vec<String>,
+    /// The peers that run; all that are here where none is named.
+    peers: Vec<String>,
     out: PathBuf,
     dir: PathBuf,
     /// Measured runs get real-time priority: for a machine that others use too.
@@ -49,6 +51,7 @@ impl Plan {
             runs: 3,
             seconds: "0.5".to_owned(),
             only: Vec::new(),
+            peers: Vec::new(),
             out: PathBuf::from("results"),
             dir: std::env::temp_dir().join("msglog-bench"),
             real_time: false,
@@ -64,6 +67,7 @@ impl Plan {
                 "--runs" => plan.runs = value.parse().expect("a number"),
                 "--seconds" => plan.seconds = (*value).to_owned(),
                 "--only" => plan.only = value.split(',').map(str::to_owned).collect(),
+                "--peers" => plan.peers = value.split(',').map(str::to_owned).collect(),
                 "--out" => plan.out = PathBuf::from(value),
                 "--dir" => plan.dir = PathBuf::from(value),
                 other => panic!("no option {other}"),
@@ -77,25 +81,25 @@ impl Plan {
         for (workload, own) in WRITES {
             let sizes = if *workload == "r3" { &SIZES[..1] } else { SIZES };
             for size in sizes.iter().filter(|_| self.wants(workload)) {
-                self.fresh(workload, *size, &contenders(workload, own));
+                self.fresh(workload, *size, &self.contenders(workload, own));
             }
         }
         for size in SIZES.iter().filter(|_| self.wants("r1")) {
             let own = ["limit", "msglog", "msglog/records"];
-            self.filled("r1", *size, &contenders("r1", &own), self.runs);
+            self.filled("r1", *size, &self.contenders("r1", &own), self.runs);
         }
         if self.wants("r2") {
             let own = ["limit", "msglog", "msglog/100", "msglog/10", "msglog/1"];
-            self.filled("r2", 1024, &contenders("r2", &own), self.runs);
+            self.filled("r2", 1024, &self.contenders("r2", &own), self.runs);
         }
         if self.wants("o1") {
-            self.filled("o1", 1024, &contenders("o1", &["msglog"]), self.runs);
+            self.filled("o1", 1024, &self.contenders("o1", &["msglog"]), self.runs);
         }
         if self.wants("o1k") {
-            self.killed(1024, &contenders("o1k", &["msglog"]));
+            self.killed(1024, &self.contenders("o1k", &["msglog"]));
         }
         if self.wants("synced") {
-            self.count_syncs(&contenders("w2", &["msglog", "msglog/await"]));
+            self.count_syncs(&self.contenders("w2", &["msglog", "msglog/await"]));
         }
         report::write(&self.lines());
     }
@@ -151,6 +155,21 @@ impl Plan {
             }
         }
         contenders.iter().for_each(|contender| remove(&self.place(contender)));
+    }
+
+    /// Those who can run it: our own ways and the limit, then the peers.
+    fn contenders(&self, workload: &str, own: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = own.iter().map(|name| (*name).to_owned()).collect();
+        #[cfg(feature = "peers")]
+        all.extend(
+            crate::peers::NAMES
+                .iter()
+                .filter(|name| crate::peers::is_here(name) && can(name, workload))
+                .map(|name| (*name).to_owned())
+                .filter(|name| self.peers.is_empty() || self.peers.contains(name)),
+        );
+        let _ = workload;
+        all
     }
 
     /// Each opening after an end without close.
@@ -247,20 +266,6 @@ impl Plan {
     fn place(&self, name: &str) -> PathBuf {
         self.dir.join(name.replace('/', "-"))
     }
-}
-
-/// Those who can run it: the peers, then our own ways and the limit.
-fn contenders(workload: &str, own: &[&str]) -> Vec<String> {
-    let mut all: Vec<String> = own.iter().map(|name| (*name).to_owned()).collect();
-    #[cfg(feature = "peers")]
-    all.extend(
-        crate::peers::NAMES
-            .iter()
-            .filter(|name| crate::peers::is_here(name) && can(name, workload))
-            .map(|name| (*name).to_owned()),
-    );
-    let _ = workload;
-    all
 }
 
 #[cfg(feature = "peers")]
