@@ -424,6 +424,8 @@ async fn what_was_truncated_and_appended_meanwhile_is_not_replaced() {
     let fs = FaultFs::new(disk.clone());
     let store = FsStore::open_on(Arc::new(fs.clone()), "/store", small(1024)).await.unwrap();
     let partition = store.open(&name(), OpenOptions::existing()).await.unwrap();
+    // The next sync shall be that of the new segments.
+    partition.sync().await.unwrap();
     // In the last of the segments that are replaced, behind the range.
     let last = partition.unit_end(Msn::new(RANGE.end - 1)).unwrap().get() - 1;
     let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
