@@ -11,7 +11,7 @@ use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
 use super::producers::{Sequenced, Table, Verdict};
-use super::sync::{Condvar, Mutex, MutexGuard, yield_now};
+use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, yield_now};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
 
@@ -29,6 +29,8 @@ pub(super) struct Queue {
     ready: Notify,
     /// Wakes the appender's thread where it has one.
     gathered: Condvar,
+    /// Whether that was done since the thread has last begun to watch: so it need not lock to look.
+    called: AtomicBool,
     pub(super) buffers: Buffers,
 }
 
@@ -220,6 +222,7 @@ impl Queue {
             state: Mutex::new(state),
             ready: Notify::new(),
             gathered: Condvar::new(),
+            called: AtomicBool::new(false),
             buffers: Buffers::default(),
         }
     }
@@ -368,8 +371,13 @@ impl Queue {
         match whom {
             Wake::None => {}
             Wake::Task => self.ready.notify_one(),
-            Wake::Thread => self.gathered.notify_one(),
+            Wake::Thread => self.call_thread(),
         }
+    }
+
+    fn call_thread(&self) {
+        self.called.store(true, Ordering::Release);
+        self.gathered.notify_one();
     }
 
     /// Tells the appender that there is something to take, if there is.
@@ -383,7 +391,7 @@ impl Queue {
         let mut state = self.lock();
         state.owed = Some(state.owed.map_or(within, |owed| owed.min(within)));
         drop(state);
-        self.gathered.notify_one();
+        self.call_thread();
         self.ready.notify_one();
     }
 
@@ -440,15 +448,18 @@ impl Queue {
         loop {
             {
                 let mut state = self.lock();
+                state.awaited = None;
                 let there = !state.is_calm() || state.has_gathered(records);
                 if there || Instant::now() >= until {
-                    state.awaited = None;
                     return there;
                 }
-                // So nobody wakes it.
-                state.awaited = Some(u64::MAX);
+                state.awaited = Some(records);
+                self.called.store(false, Ordering::Relaxed);
             }
-            yield_now();
+            // Without the lock, which those who append need.
+            while !self.called.load(Ordering::Acquire) && Instant::now() < until {
+                yield_now();
+            }
         }
     }
 
@@ -466,7 +477,7 @@ impl Queue {
     /// Accepts nothing more, for this reason; what has gathered can still be taken.
     pub(super) fn end(&self, reason: Error) {
         self.lock().end.get_or_insert(reason);
-        self.gathered.notify_one();
+        self.call_thread();
         self.ready.notify_one();
     }
 
@@ -483,7 +494,7 @@ impl Queue {
         }
         drop(states);
         for (queue, _) in queues {
-            queue.gathered.notify_one();
+            queue.call_thread();
             queue.ready.notify_one();
         }
         true
@@ -622,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn thread_that_watches_sees_what_gathers_and_nobody_wakes_it() {
+    fn thread_that_watches_is_called_once_and_only_when_all_are_there() {
         let (queue, runtime) = (queue(), tokio::runtime::Runtime::new().unwrap());
         assert!(!queue.watch_for(1, Instant::now()), "nothing came in no time");
         std::thread::scope(|scope| {
@@ -632,10 +643,13 @@ mod tests {
             while queue.lock().awaited.is_none() {
                 std::thread::yield_now();
             }
-            for _ in 0..2 {
-                assert_eq!(runtime.block_on(push(queue)).unwrap().wake, Wake::None);
-            }
-            assert!(watching.join().unwrap());
+            queue.wake(Wake::Thread);
+            assert_eq!(runtime.block_on(push(queue)).unwrap().wake, Wake::None);
+            assert!(!watching.is_finished(), "it was called for nothing, and one is not two");
+            let wake = runtime.block_on(push(queue)).unwrap().wake;
+            assert_eq!(wake, Wake::Thread);
+            queue.wake(wake);
+            assert!(watching.join().unwrap() && Instant::now() < until);
         });
         assert_eq!(queue.records(), 2);
         assert!(queue.lock().awaited.is_none(), "who comes next is told again");

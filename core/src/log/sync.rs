@@ -3,7 +3,7 @@
 
 #[cfg(not(shuttle))]
 mod parts {
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread::yield_now;
 
@@ -14,7 +14,7 @@ mod parts {
 #[cfg(shuttle)]
 mod parts {
     pub(crate) use shuttle::future::{JoinHandle, spawn};
-    pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use shuttle::thread::yield_now;
 
@@ -43,7 +43,8 @@ mod parts {
 }
 
 pub(super) use self::parts::{
-    AtomicU64, Condvar, JoinHandle, Mutex, MutexGuard, OnceLock, Ordering, spawn, yield_now,
+    AtomicBool, AtomicU64, Condvar, JoinHandle, Mutex, MutexGuard, OnceLock, Ordering, spawn,
+    yield_now,
 };
 use crate::{Error, ErrorKind, Result};
 
