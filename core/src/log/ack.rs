@@ -154,12 +154,16 @@ impl Future for Ack {
     type Output = Result<Msn>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(outcome) = self.outcome() {
-            return Poll::Ready(outcome);
+        let mut outcome = self.outcome();
+        if outcome.is_none() {
+            self.register(cx.waker());
+            // What happened between the look and the registration woke nobody: look again.
+            outcome = self.outcome();
         }
-        self.register(cx.waker());
-        // What happened between the look and the registration woke nobody: look again.
-        self.outcome().map_or(Poll::Pending, Poll::Ready)
+        let Some(outcome) = outcome else { return Poll::Pending };
+        // Whoever has brought this about takes the waker away.
+        self.ticket = None;
+        Poll::Ready(outcome)
     }
 }
 
