@@ -63,7 +63,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the seam that the lint points to")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        // Not by `as_millis`, which takes 128 bits for what fits into 64.
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        Timestamp(seconds.saturating_mul(1000).saturating_add(since.subsec_millis().into()))
     }
 }
 
