@@ -146,7 +146,7 @@ impl Log {
             .open_topics()
             .iter()
             .flat_map(Topic::partitions)
-            .map(|partition| partition.counters.stats(partition.name.clone()))
+            .map(|partition| partition.stats())
             .collect();
         partitions.sort_by(|one, other| one.partition.cmp(&other.partition));
         let in_flight_bytes = self.topics.in_flight_bytes();

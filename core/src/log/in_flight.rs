@@ -11,24 +11,31 @@ use crate::Result;
 #[derive(Debug)]
 pub(super) struct Admitted<'a> {
     bytes: usize,
+    /// How many were asked for.
+    asked: usize,
     semaphore: &'a Arc<Semaphore>,
 }
 
 impl<'a> Admitted<'a> {
-    /// Waits until `bytes` more may be in flight; more than the limit counts as the limit.
+    /// Waits until `asked` bytes more may be in flight; more than the limit counts as the limit.
     pub(super) async fn of(
         semaphore: &'a Arc<Semaphore>,
-        bytes: usize,
+        asked: usize,
         limit: usize,
     ) -> Result<Self> {
-        let bytes = bytes.min(limit);
+        let bytes = asked.min(limit);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let permit = match semaphore.try_acquire_many(permits) {
             Ok(permit) => permit,
             Err(_) => semaphore.acquire_many(permits).await.map_err(|_| closed())?,
         };
         permit.forget();
-        Ok(Self { bytes, semaphore })
+        Ok(Self { bytes, asked, semaphore })
+    }
+
+    /// How many bytes were asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked
     }
 
     /// Counts as in flight with what is there already.

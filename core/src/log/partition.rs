@@ -18,7 +18,7 @@ use super::in_flight::Admitted;
 use super::latest::{Budget, Latest};
 use super::producers::Remembered;
 use super::queue::{Accepted, Batches, Built, Group, Queue, Settings, closed};
-use super::stats::PartitionCounters;
+use super::stats::{PartitionCounters, PartitionStats};
 use super::sync::{JoinHandle, Mutex, outcome_of, spawn};
 use super::topic_config::TopicConfig;
 use super::trimming::Going;
@@ -138,6 +138,11 @@ impl Partition {
         }
     }
 
+    /// What it has done since it was opened.
+    pub(super) fn stats(&self) -> PartitionStats {
+        self.counters.stats(self.name.clone(), self.queue.accepted())
+    }
+
     /// Whether a batch gathers that has room for more.
     pub(super) fn gathers(&self) -> bool {
         self.queue.gathers()
@@ -197,9 +202,7 @@ impl Partition {
         let admitted = self.admit(bytes).await?;
         let built = self.build(messages, bytes, options.compression)?;
         let accepted = self.queue.push_batch(built, options.durability, admitted);
-        let accepted = accepted.map_err(|error| self.named(error))?;
-        self.counters.accepted(messages.len() as u64, bytes);
-        Ok(accepted)
+        accepted.map_err(|error| self.named(error))
     }
 
     async fn accept(&self, message: &Message, options: AppendOptions) -> Result<Accepted> {
@@ -217,9 +220,7 @@ impl Partition {
             let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
             self.queue.push_batch(built, options.durability, admitted)
         };
-        let accepted = accepted.map_err(|error| self.named(error))?;
-        self.counters.accepted(1, bytes);
-        Ok(accepted)
+        accepted.map_err(|error| self.named(error))
     }
 
     /// The same error, with the partition in it where it says nothing else.

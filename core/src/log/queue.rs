@@ -11,6 +11,7 @@ use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
 use super::producers::{Sequenced, Table, Verdict};
+use super::stats::AcceptedCounts;
 use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, yield_now};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
 use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
@@ -52,6 +53,8 @@ struct State {
     settings: Settings,
     gate: Gate,
     gathering: Gathered,
+    /// All that was accepted.
+    accepted: AcceptedCounts,
     progress: Arc<Progress>,
     /// How soon what another than the appender has written must be synced.
     owed: Option<Duration>,
@@ -211,6 +214,7 @@ impl Queue {
             settings,
             gate,
             gathering: Gathered::default(),
+            accepted: AcceptedCounts::default(),
             progress: Arc::new(Progress::behind(next_msn, durable_msn)),
             owed: None,
             end: None,
@@ -347,6 +351,8 @@ impl Queue {
         let first = state.next_msn;
         state.next_msn = first.plus(count);
         let msns = first..state.next_msn;
+        state.accepted.records += count;
+        state.accepted.bytes += admitted.asked() as u64;
         let gathering = &mut state.gathering;
         let was_empty = gathering.records == 0;
         if was_empty {
@@ -467,6 +473,11 @@ impl Queue {
     pub(super) fn gathers(&self) -> bool {
         let state = self.lock();
         state.gathering.records > 0 && !state.has_gathered(u64::MAX)
+    }
+
+    /// How much was accepted since the queue was made.
+    pub(super) fn accepted(&self) -> AcceptedCounts {
+        self.lock().accepted
     }
 
     /// How many records have gathered.

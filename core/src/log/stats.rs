@@ -264,11 +264,16 @@ impl Histogram {
     }
 }
 
-/// The counters behind [`Counts`].
+/// What was accepted for appending; the queue counts it, under the lock that each append takes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct AcceptedCounts {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+/// The counters behind the rest of [`Counts`].
 #[derive(Debug, Default)]
 pub(super) struct PartitionCounters {
-    appended_records: AtomicU64,
-    appended_bytes: AtomicU64,
     groups: AtomicU64,
     batches: AtomicU64,
     written_records: AtomicU64,
@@ -295,11 +300,6 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl PartitionCounters {
-    pub(super) fn accepted(&self, records: u64, bytes: usize) {
-        add(&self.appended_records, records);
-        add(&self.appended_bytes, bytes as u64);
-    }
-
     pub(super) fn grouped(&self, batches: &[RecordBatch], records: u64) {
         let mut bytes = 0;
         for batch in batches {
@@ -333,10 +333,14 @@ impl PartitionCounters {
         add(&self.read_bytes, bytes);
     }
 
-    pub(super) fn stats(&self, partition: TopicPartition) -> PartitionStats {
+    pub(super) fn stats(
+        &self,
+        partition: TopicPartition,
+        accepted: AcceptedCounts,
+    ) -> PartitionStats {
         let counts = Counts {
-            appended_records: value(&self.appended_records),
-            appended_bytes: value(&self.appended_bytes),
+            appended_records: accepted.records,
+            appended_bytes: accepted.bytes,
             groups: value(&self.groups),
             batches: value(&self.batches),
             written_records: value(&self.written_records),
@@ -364,7 +368,7 @@ mod tests {
             counters.synced(Duration::from_micros(micros));
         }
         let name: TopicPartition = "a-0".parse().unwrap();
-        let histogram = counters.stats(name).counts.sync_latency;
+        let histogram = counters.stats(name, AcceptedCounts::default()).counts.sync_latency;
         assert_eq!(histogram.count(), 5);
         assert_eq!(histogram.quantile(0.5), Some(Duration::from_micros(128)));
         assert_eq!(histogram.quantile(1.0), Some(Duration::from_micros(8192)));

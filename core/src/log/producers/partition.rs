@@ -56,7 +56,6 @@ impl Partition {
         let pushed = self.queue.push_sequenced(built, records, now, admitted);
         let (accepted, is_new) = pushed.map_err(|error| self.named(error))?;
         if is_new {
-            self.counters.accepted(records.count, bytes);
             let since = self.remembered.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             if since + bytes as u64 >= SNAPSHOT_BYTES {
                 self.remembered.bytes.store(0, Ordering::Relaxed);
