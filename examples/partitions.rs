@@ -5,16 +5,16 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use futures::StreamExt;
-use msglog::{Message, MsgLog, Partitioner, Result, SubscribeOptions, TopicConfig};
+use msglog::{Message, MessageRef, MsgLog, Partitioner, Result, SubscribeOptions, TopicConfig};
 
 /// Urgent messages have partition 0 for themselves; the others share the rest by turns of length.
 #[derive(Debug)]
 struct UrgentFirst;
 
 impl Partitioner for UrgentFirst {
-    fn partition(&self, message: &Message, partitions: u32) -> Option<u32> {
+    fn partition(&self, message: MessageRef<'_>, partitions: u32) -> Option<u32> {
         let urgent = message.headers.iter().any(|header| header.name == "urgent");
-        let length = message.payload.as_ref().map_or(0, |payload| payload.len());
+        let length = message.payload.map_or(0, <[u8]>::len);
         let others = partitions.saturating_sub(1).max(1);
         Some(if urgent { 0 } else { 1 + u32::try_from(length).unwrap_or(0) % others })
     }

@@ -10,10 +10,10 @@ pub use msglog_core::store::{
     Access, MessageStore, ReadLimit, StoreFactory, StoreRegistry, StoreUrl,
 };
 pub use msglog_core::{
-    Ack, AppendOptions, Appended, Clock, Compacted, Compaction, Consumer, ConsumerName, Durability,
-    Effect, Error, ErrorKind, Header, Log, LogBuilder, Message, MsgLog, Msn, Page, Producer,
-    Record, Result, Subscription, SystemClock, Timestamp, Topic, TopicConfig, TopicName,
-    TopicPartition, TypedTopic, UtcOffset,
+    Ack, AppendOptions, Appended, AsMessage, Clock, Compacted, Compaction, Consumer, ConsumerName,
+    Durability, Effect, Error, ErrorKind, Header, Log, LogBuilder, Message, MessageRef, MsgLog,
+    Msn, Page, Producer, Record, Result, Subscription, SystemClock, Timestamp, Topic, TopicConfig,
+    TopicName, TopicPartition, TypedTopic, UtcOffset,
 };
 pub use msglog_core::{batch, codec, log, store};
 

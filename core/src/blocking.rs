@@ -20,7 +20,7 @@ pub use self::consumer::Consumer;
 use crate::log::{self, Advice, LogStats, MsgLog, Page, TopicConfig, TopicDescription};
 use crate::store::{Bounds, ReadLimit, StoreInfo, Usage, wait_for};
 use crate::{
-    AppendOptions, Error, ErrorKind, Message, Msn, Record, Result, TopicName, TopicPartition,
+    AppendOptions, AsMessage, Error, ErrorKind, Msn, Record, Result, TopicName, TopicPartition,
 };
 
 /// A log whose calls wait for their answer. See [`log::Log`] for what each one promises.
@@ -148,7 +148,7 @@ impl Topic {
     /// # Errors
     ///
     /// As [`log::Topic::append`].
-    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+    pub fn append(&self, message: impl AsMessage) -> Result<Appended> {
         self.append_with(message, AppendOptions::default())
     }
 
@@ -157,11 +157,7 @@ impl Topic {
     /// # Errors
     ///
     /// As [`log::Topic::append_with`].
-    pub fn append_with(
-        &self,
-        message: impl Into<Message>,
-        options: AppendOptions,
-    ) -> Result<Appended> {
+    pub fn append_with(&self, message: impl AsMessage, options: AppendOptions) -> Result<Appended> {
         let appended = wait_for(self.runtime.handle(), self.topic.append_with(message, options))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
     }
@@ -175,14 +171,9 @@ impl Topic {
     /// # Errors
     ///
     /// As [`log::Topic::append_with`] and [`Appended::wait`].
-    pub fn append_and_wait(
-        &self,
-        message: impl Into<Message>,
-        options: AppendOptions,
-    ) -> Result<Msn> {
-        let message = message.into();
+    pub fn append_and_wait(&self, message: impl AsMessage, options: AppendOptions) -> Result<Msn> {
         wait_for(self.runtime.handle(), async {
-            self.topic.append_here(&message, options).await?.ack().await
+            self.topic.append_here(message.as_message(), options).await?.ack().await
         })
     }
 
@@ -191,7 +182,11 @@ impl Topic {
     /// # Errors
     ///
     /// As [`log::Topic::append_batch_with`].
-    pub fn append_batch(&self, messages: &[Message], options: AppendOptions) -> Result<Appended> {
+    pub fn append_batch(
+        &self,
+        messages: &[impl AsMessage],
+        options: AppendOptions,
+    ) -> Result<Appended> {
         let appended =
             wait_for(self.runtime.handle(), self.topic.append_batch_with(messages, options))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
@@ -205,7 +200,7 @@ impl Topic {
     /// As [`log::Topic::append_batch_with`] and [`Appended::wait`].
     pub fn append_batch_and_wait(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Msn> {
         wait_for(self.runtime.handle(), async {
@@ -318,7 +313,7 @@ impl Producer {
     /// # Errors
     ///
     /// As [`log::Producer::append`].
-    pub fn append(&self, message: impl Into<Message>) -> Result<Appended> {
+    pub fn append(&self, message: impl AsMessage) -> Result<Appended> {
         let appended = wait_for(self.runtime.handle(), self.producer.append(message))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
     }
@@ -328,7 +323,7 @@ impl Producer {
     /// # Errors
     ///
     /// As [`log::Producer::append_batch`].
-    pub fn append_batch(&self, messages: &[Message]) -> Result<Appended> {
+    pub fn append_batch(&self, messages: &[impl AsMessage]) -> Result<Appended> {
         let appended = wait_for(self.runtime.handle(), self.producer.append_batch(messages))?;
         Ok(Appended { runtime: self.runtime.clone(), appended })
     }
@@ -342,7 +337,7 @@ impl Producer {
         &self,
         partition: u32,
         sequence: u64,
-        messages: &[Message],
+        messages: &[impl AsMessage],
     ) -> Result<Appended> {
         let appending = self.producer.append_at(partition, sequence, messages);
         let appended = wait_for(self.runtime.handle(), appending)?;

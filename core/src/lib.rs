@@ -7,6 +7,7 @@ pub mod codec;
 mod durability;
 mod error;
 pub mod log;
+mod message_ref;
 mod msn;
 mod record;
 pub mod store;
@@ -21,6 +22,7 @@ pub use crate::log::{
     Ack, AppendOptions, Appended, Compacted, Compaction, Consumer, Log, LogBuilder, MsgLog, Page,
     Producer, Subscription, Topic, TopicConfig, TypedTopic,
 };
+pub use crate::message_ref::{AsMessage, MessageRef};
 pub use crate::msn::Msn;
 pub use crate::record::{Header, Message, Record};
 pub use crate::topic::{ConsumerName, NAME_BYTES_MAX, TopicName, TopicPartition};

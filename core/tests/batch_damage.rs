@@ -306,7 +306,7 @@ fn codec_that_is_not_built_in_is_unsupported() {
 fn bomb_is_refused_at_the_limit() {
     for codec in built_in().filter(|codec| *codec != Compression::None) {
         let mut builder = BatchBuilder::new(BatchOptions::default().with_compression(codec));
-        builder.push(&Message::new(vec![0; 32 << 20]), Timestamp::default()).unwrap();
+        builder.push(Message::new(vec![0; 32 << 20]), Timestamp::default()).unwrap();
         let records_bytes = builder.encoded_len() - HEADER_BYTES;
         let batch = builder.build().unwrap();
         assert!(batch.encoded_len() < 4 << 20, "{codec:?}");

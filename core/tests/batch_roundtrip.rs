@@ -135,7 +135,7 @@ proptest! {
         for gap in gaps {
             deltas.push(next + gap);
             next += gap + 1;
-            builder.push_at(next - 1, &Message::new("kept"), NOW).unwrap();
+            builder.push_at(next - 1, Message::new("kept"), NOW).unwrap();
         }
         builder.cover(covered).unwrap();
         prop_assert_eq!(builder.record_count() as usize, deltas.len());
@@ -210,10 +210,10 @@ fn batch_without_records_covers_its_msns() {
 #[test]
 fn delta_that_does_not_rise_is_invalid() {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push_at(5, &"a".into(), NOW).unwrap();
-    let error = builder.push_at(5, &"b".into(), NOW).unwrap_err();
+    builder.push_at(5, "a", NOW).unwrap();
+    let error = builder.push_at(5, "b", NOW).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let error = builder.push_at(1 << 31, &"b".into(), NOW).unwrap_err();
+    let error = builder.push_at(1 << 31, "b", NOW).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let error = builder.cover(1 << 31).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -226,7 +226,7 @@ fn message_beyond_the_format_is_too_large_and_leaves_the_batch_as_it_was() {
     // Never touched, and so never backed by memory.
     let huge = Message::new(vec![0; i32::MAX.unsigned_abs() as usize]);
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&"a".into(), NOW).unwrap();
+    builder.push("a", NOW).unwrap();
     let bytes = builder.encoded_len();
     assert_eq!(builder.push(&huge, NOW).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!((builder.record_count(), builder.encoded_len()), (1, bytes));
@@ -320,7 +320,7 @@ fn batch_names_a_codec_only_if_that_makes_it_smaller() {
 fn codec_that_is_not_built_in_names_its_feature() {
     for codec in CODECS.into_iter().filter(|codec| !codec.is_built_in()) {
         let mut builder = BatchBuilder::new(options(codec));
-        builder.push(&"a".into(), NOW).unwrap();
+        builder.push("a", NOW).unwrap();
         let error = builder.build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let feature = format!("cargo feature `{}`", codec.as_str());

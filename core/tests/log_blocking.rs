@@ -81,7 +81,7 @@ fn blocking_batches_are_acked_with_their_first_msn() {
     let batch = [Message::new("a"), Message::new("b")];
     assert_eq!(topic.append_batch_and_wait(&batch, here).unwrap(), Msn::new(30));
     assert_eq!(topic.append_batch(&batch, here).unwrap().wait().unwrap(), Msn::new(32));
-    let nothing = topic.append_batch_and_wait(&[], here).unwrap_err();
+    let nothing = topic.append_batch_and_wait(&[""; 0], here).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::Invalid);
     log.close().unwrap();
     let closed = topic.append_batch_and_wait(&batch, here).unwrap_err();

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn batch_that_is_longer_than_the_limit_is_bad() {
         let mut builder = BatchBuilder::new(BatchOptions::default());
-        builder.push(&Message::new("x"), Timestamp::from_millis(1)).unwrap();
+        builder.push(Message::new("x"), Timestamp::from_millis(1)).unwrap();
         let bytes = builder.build().unwrap().to_bytes();
         let len = bytes.len() as u64;
         let file = SimFs::new().open(Path::new("/segment"), OpenMode::CreateNew).unwrap();

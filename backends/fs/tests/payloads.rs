@@ -20,7 +20,7 @@ fn inner(base: u64, epoch: i32, batches: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for msn in base..base + batches {
         let mut builder = BatchBuilder::new(BatchOptions::default());
-        builder.push(&Message::new("from within"), Timestamp::from_millis(1)).unwrap();
+        builder.push(Message::new("from within"), Timestamp::from_millis(1)).unwrap();
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(msn), epoch);
         bytes.extend_from_slice(&batch.to_bytes());
@@ -33,7 +33,7 @@ fn outer(msn: u64, ahead: u64, epoch: i32, batches: u64) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let mut payload = format!("record {msn} ").into_bytes();
     payload.extend(inner(msn + ahead, epoch, batches));
-    builder.push(&Message::new(payload), Timestamp::from_millis(1)).unwrap();
+    builder.push(Message::new(payload), Timestamp::from_millis(1)).unwrap();
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(msn), -1);
     batch

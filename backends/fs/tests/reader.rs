@@ -296,7 +296,7 @@ async fn reader_reports_a_lost_first_segment_as_a_hole_and_not_as_trimmed() {
 /// A batch of one record with this time.
 fn at_time(msn: u64, millis: i64) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&Message::new("x"), Timestamp::from_millis(millis)).unwrap();
+    builder.push(Message::new("x"), Timestamp::from_millis(millis)).unwrap();
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(msn), -1);
     batch

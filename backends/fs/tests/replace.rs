@@ -458,7 +458,7 @@ fn other(msn: u64) -> RecordBatch {
     payload.resize(20, b'y');
     let time = Timestamp::from_millis(1_000 + i64::try_from(msn).unwrap() * 10);
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&Message::new(payload), time).unwrap();
+    builder.push(Message::new(payload), time).unwrap();
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(msn), -1);
     batch

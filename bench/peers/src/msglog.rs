@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use msglog_core::batch::DecodeLimits;
 use msglog_core::log::{Log, MsgLog, SubscribeOptions, Topic, TopicConfig};
-use msglog_core::{AppendOptions, Durability, Message, Msn, blocking as sync_log};
+use msglog_core::{AppendOptions, Durability, Msn, blocking as sync_log};
 use tokio::runtime::Runtime;
 
 use crate::measure::{Meter, Outcome, peak_mib, reset_peak};
@@ -47,7 +47,7 @@ pub fn pipelined(dir: &Path, level: Durability, records: &mut Records, limit: Du
         let mut meter = Meter::start();
         loop {
             for _ in 0..64 {
-                let appended = topic.append(records.next()).await.expect("append");
+                let appended = topic.append(records.next_ref()).await.expect("append");
                 acks.push_back(appended.ack());
                 if acks.len() > window {
                     acks.pop_front().expect("an ack").await.expect("ack");
@@ -76,7 +76,7 @@ pub fn awaited(dir: &Path, level: Durability, records: &mut Records, limit: Dura
         let mut meter = Meter::start();
         while !meter.lasted(limit) {
             let started = Instant::now();
-            topic.append(records.next()).await.expect("append").ack().await.expect("ack");
+            topic.append(records.next_ref()).await.expect("append").ack().await.expect("ack");
             meter.latency(started);
             meter.add(1, size);
         }
@@ -93,7 +93,7 @@ pub fn blocking(dir: &Path, level: Durability, records: &mut Records, limit: Dur
     let mut meter = Meter::start();
     while !meter.lasted(limit) {
         let started = Instant::now();
-        topic.append_and_wait(records.next(), AppendOptions::default()).expect("append");
+        topic.append_and_wait(records.next_ref(), AppendOptions::default()).expect("append");
         meter.latency(started);
         meter.add(1, size);
     }
@@ -134,7 +134,7 @@ pub async fn tasks_of(topic: &Topic, records: &Records, count: usize, limit: Dur
                 let mut latencies = Vec::new();
                 while started.elapsed() < limit {
                     let began = Instant::now();
-                    let appended = topic.append(records.next()).await.expect("append");
+                    let appended = topic.append(records.next_ref()).await.expect("append");
                     appended.ack().await.expect("ack");
                     latencies.push(began.elapsed().as_secs_f64() * 1e6);
                 }
@@ -167,7 +167,7 @@ pub fn batches(
         let mut acks = VecDeque::new();
         let mut meter = Meter::start();
         while !meter.lasted(limit) {
-            let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
+            let messages = records.batch(count);
             let options = AppendOptions::default();
             let appended = topic.append_batch_with(&messages, options).await.expect("append");
             acks.push_back(appended.ack());
@@ -198,7 +198,7 @@ pub fn blocking_batches(
     let mut meter = Meter::start();
     while !meter.lasted(limit) {
         let started = Instant::now();
-        let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
+        let messages = records.batch(count);
         topic.append_batch_and_wait(&messages, AppendOptions::default()).expect("append");
         meter.latency(started);
         meter.add(count as u64, count as u64 * size);
@@ -236,7 +236,7 @@ async fn filled(topic: &Topic, records: &mut Records, count: usize, bytes: u64) 
     let mut acks = VecDeque::new();
     let mut meter = Meter::start();
     while done < bytes {
-        let messages: Vec<Message> = (0..count).map(|_| Message::new(records.next())).collect();
+        let messages = records.batch(count);
         let options = AppendOptions::default();
         let appended = topic.append_batch_with(&messages, options).await.expect("append");
         acks.push_back(appended.ack());
@@ -375,7 +375,7 @@ pub fn tail(dir: &Path, size: usize, pause: Duration, spin: Duration, limit: Dur
         let mut records = Records::new(size);
         while !meter.lasted(limit) {
             let began = Instant::now();
-            let appended = topic.append(records.next()).await.expect("append");
+            let appended = topic.append(records.next_ref()).await.expect("append");
             sent.send(began).expect("the reader lives");
             appended.ack().await.expect("ack");
             meter.add(1, size as u64);
@@ -384,7 +384,7 @@ pub fn tail(dir: &Path, size: usize, pause: Duration, spin: Duration, limit: Dur
             }
         }
         drop(sent);
-        topic.append(records.next()).await.expect("append").ack().await.expect("ack");
+        topic.append(records.next_ref()).await.expect("append").ack().await.expect("ack");
         meter.latencies(reader.await.expect("the reader"));
         let outcome = meter.finish();
         log.close().await.expect("close");
@@ -420,7 +420,7 @@ pub fn tail_blocking(
     let mut records = Records::new(size);
     while !meter.lasted(limit) {
         let began = Instant::now();
-        topic.append_and_wait(records.next(), AppendOptions::default()).expect("append");
+        topic.append_and_wait(records.next_ref(), AppendOptions::default()).expect("append");
         sent.send(began).expect("the reader lives");
         meter.add(1, size as u64);
         while began.elapsed() < pause {
@@ -428,7 +428,7 @@ pub fn tail_blocking(
         }
     }
     drop(sent);
-    topic.append_and_wait(records.next(), AppendOptions::default()).expect("append");
+    topic.append_and_wait(records.next_ref(), AppendOptions::default()).expect("append");
     meter.latencies(reader.join().expect("the reader"));
     let outcome = meter.finish();
     log.close().expect("close");

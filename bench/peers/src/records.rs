@@ -38,21 +38,14 @@ impl Records {
         self.size
     }
 
-    /// The next record, a slice of the pool.
-    #[inline]
-    pub fn next(&mut self) -> Bytes {
-        let start = self.advance();
-        self.pool.slice(start..start + self.size)
-    }
-
-    /// The next record, borrowed.
+    /// The next record.
     #[inline]
     pub fn next_ref(&mut self) -> &[u8] {
         let start = self.advance();
         &self.pool[start..start + self.size]
     }
 
-    /// The next `count` records, borrowed.
+    /// The next `count` records.
     pub fn batch(&mut self, count: usize) -> Vec<&[u8]> {
         let starts: Vec<usize> = (0..count).map(|_| self.advance()).collect();
         starts.into_iter().map(|start| &self.pool[start..start + self.size]).collect()

@@ -246,7 +246,7 @@ async fn appends(topic: &Topic, level: Durability, limit: Duration) -> f64 {
     let (mut times, started) = (Vec::new(), Instant::now());
     while started.elapsed() < limit {
         let began = Instant::now();
-        let appended = topic.append_with(records.next(), options).await.expect("append");
+        let appended = topic.append_with(records.next_ref(), options).await.expect("append");
         appended.ack().await.expect("ack");
         times.push(us(began));
     }
@@ -273,7 +273,7 @@ async fn topics(dir: &Path, count: u64, limit: Duration) -> Outcome {
     let (mut topics, began) = (Vec::new(), Instant::now());
     for name in &names {
         let topic = log.topic(name.as_str()).await.expect("open a topic");
-        topic.append(records.next()).await.expect("append").ack().await.expect("ack");
+        topic.append(records.next_ref()).await.expect("append").ack().await.expect("ack");
         topics.push(topic);
     }
     let first_us = us(began) / count as f64;
@@ -282,7 +282,7 @@ async fn topics(dir: &Path, count: u64, limit: Duration) -> Outcome {
         if began.elapsed() >= limit {
             break;
         }
-        topic.append(records.next()).await.expect("append").ack().await.expect("ack");
+        topic.append(records.next_ref()).await.expect("append").ack().await.expect("ack");
         done += 1;
     }
     let outcome = Outcome::default()

@@ -8,7 +8,9 @@ use msglog_core::log::{
     Filter, MergedSubscription, PartitionRecord, Partitioner, SubscribeOptions,
 };
 use msglog_core::store::Survives;
-use msglog_core::{AppendOptions, ErrorKind, Log, Message, MsgLog, Msn, Topic, TopicConfig};
+use msglog_core::{
+    AppendOptions, ErrorKind, Log, Message, MessageRef, MsgLog, Msn, Topic, TopicConfig,
+};
 
 use super::{TOPIC, message, open, open_with, read_all, reopen};
 use crate::case::{Need, cases};
@@ -234,8 +236,8 @@ pub async fn merged_stream_ends_when_the_log_closes(cx: Cx) -> CaseResult {
 struct ByPayload;
 
 impl Partitioner for ByPayload {
-    fn partition(&self, message: &Message, _: u32) -> Option<u32> {
-        let payload = message.payload.as_deref().and_then(|text| std::str::from_utf8(text).ok())?;
+    fn partition(&self, message: MessageRef<'_>, _: u32) -> Option<u32> {
+        let payload = message.payload.and_then(|text| std::str::from_utf8(text).ok())?;
         payload.split(' ').next_back()?.parse().ok()
     }
 }

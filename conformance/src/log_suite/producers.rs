@@ -111,7 +111,7 @@ pub async fn sequence_that_does_not_follow_is_refused(cx: Cx) -> CaseResult {
         let sent = producer.append_at(0, sequence, &messages).await;
         check_refused(sent, ErrorKind::Conflict, &format!("{count} from {sequence}"))?;
     }
-    check_refused(producer.append_at(0, 3, &[]).await, ErrorKind::Invalid, "no message")?;
+    check_refused(producer.append_at(0, 3, &[""; 0]).await, ErrorKind::Invalid, "no message")?;
     check_refused(producer.append_at(1, 0, &[message(0)]).await, ErrorKind::Invalid, "partition")?;
     check_refused(topic.producer("a/b").await, ErrorKind::Invalid, "a bad name")?;
     ensure_eq!(records(&topic).await?.len(), 3, "records");

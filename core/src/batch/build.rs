@@ -8,7 +8,7 @@ use super::{
     BatchHeader, Compression, CompressionPolicy, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch,
     TimestampKind, compression, crc_of,
 };
-use crate::{Error, ErrorKind, Message, Msn, Result, Timestamp};
+use crate::{AsMessage, Error, ErrorKind, MessageRef, Msn, Result, Timestamp};
 
 /// The timestamps of a batch without records.
 const NO_TIME: Timestamp = Timestamp::from_millis(-1);
@@ -106,13 +106,15 @@ impl BatchBuilder {
     /// An upper bound of the bytes that this message adds to a batch before compression.
     ///
     /// Costs a few additions for each header; for accounting before a batch is there.
-    pub fn record_bytes_bound(message: &Message) -> usize {
+    #[inline]
+    pub fn record_bytes_bound(message: impl AsMessage) -> usize {
+        let message = message.as_message();
         let headers: usize = message
             .headers
             .iter()
             .map(|header| header.name.len() + len(header.value.as_deref()) + HEADER_OVERHEAD_MAX)
             .sum();
-        let fields = len(message.key.as_deref()) + len(message.payload.as_deref());
+        let fields = len(message.key) + len(message.payload);
         RECORD_OVERHEAD_MAX + fields + headers
     }
 
@@ -123,7 +125,7 @@ impl BatchBuilder {
     /// [`TooLarge`](ErrorKind::TooLarge) when the batch would exceed 2 GiB or cover more than
     /// 2^31 MSNs; then it is as it was.
     #[inline]
-    pub fn push(&mut self, message: &Message, now: Timestamp) -> Result<()> {
+    pub fn push(&mut self, message: impl AsMessage, now: Timestamp) -> Result<()> {
         self.push_at(self.msn_count, message, now)
     }
 
@@ -135,7 +137,17 @@ impl BatchBuilder {
     /// As for [`push`](Self::push), and [`Invalid`](ErrorKind::Invalid) when the delta is not
     /// beyond what the batch covers already.
     #[inline]
-    pub fn push_at(&mut self, offset_delta: u32, message: &Message, now: Timestamp) -> Result<()> {
+    pub fn push_at(
+        &mut self,
+        offset_delta: u32,
+        message: impl AsMessage,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.put(offset_delta, message.as_message(), now)
+    }
+
+    #[inline]
+    fn put(&mut self, offset_delta: u32, message: MessageRef<'_>, now: Timestamp) -> Result<()> {
         if offset_delta < self.msn_count {
             return Err(falls(offset_delta, self.msn_count));
         }
@@ -296,6 +308,7 @@ fn len(field: Option<&[u8]>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Message;
 
     #[test]
     fn buffer_with_room_for_a_message_does_not_grow() {

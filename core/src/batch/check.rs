@@ -12,11 +12,11 @@ use super::header::{BatchHeader, CRC_START};
 ///
 /// ```
 /// use msglog_core::batch::{BatchBuilder, BatchCheck, BatchHeader, BatchOptions};
-/// use msglog_core::{Message, Timestamp};
+/// use msglog_core::Timestamp;
 ///
 /// # fn main() -> msglog_core::Result<()> {
 /// let mut builder = BatchBuilder::new(BatchOptions::default());
-/// builder.push(&Message::new("two coffees"), Timestamp::from_millis(1))?;
+/// builder.push("two coffees", Timestamp::from_millis(1))?;
 /// let stored = builder.build()?.to_bytes();
 /// let mut check = BatchCheck::of(BatchHeader::parse(&stored)?);
 /// for piece in stored.chunks(7) {

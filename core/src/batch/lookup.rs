@@ -167,7 +167,7 @@ mod tests {
     fn memory_of_inflated_records_is_told() {
         let options = BatchOptions::default().with_compression(Compression::Lz4);
         let mut builder = BatchBuilder::new(options);
-        builder.push(&Message::new(vec![0; 10_000]), Timestamp::from_millis(7)).unwrap();
+        builder.push(Message::new(vec![0; 10_000]), Timestamp::from_millis(7)).unwrap();
         let records_bytes = builder.encoded_len() - crate::batch::HEADER_BYTES;
         let index = RecordIndex::of(&builder.build().unwrap()).unwrap();
         assert_eq!(index.bytes(), size_of::<Mark>() + records_bytes);

@@ -113,11 +113,11 @@ impl Default for DecodeLimits {
 ///
 /// ```
 /// use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits};
-/// use msglog_core::{Message, Msn, RecordBatch, Timestamp};
+/// use msglog_core::{Msn, RecordBatch, Timestamp};
 ///
 /// # fn main() -> msglog_core::Result<()> {
 /// let mut builder = BatchBuilder::new(BatchOptions::default());
-/// builder.push(&Message::new("two coffees"), Timestamp::from_millis(1_000))?;
+/// builder.push("two coffees", Timestamp::from_millis(1_000))?;
 /// let mut batch = builder.build()?;
 /// batch.stamp(Msn::new(42), 7);
 ///

@@ -12,9 +12,9 @@ fn message() -> Message {
 
 fn sample() -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&message(), Timestamp::default()).unwrap();
-    builder.push(&Message::new("later"), Timestamp::from_millis(2_000)).unwrap();
-    builder.push(&Message::tombstone("key"), Timestamp::from_millis(1_500)).unwrap();
+    builder.push(message(), Timestamp::default()).unwrap();
+    builder.push(Message::new("later"), Timestamp::from_millis(2_000)).unwrap();
+    builder.push(Message::tombstone("key"), Timestamp::from_millis(1_500)).unwrap();
     builder.build().unwrap()
 }
 
@@ -83,7 +83,7 @@ fn batches_are_equal_only_with_the_same_stamps_and_the_same_records() {
     // As long, so that the lengths in front are the same.
     let of = |payload: &'static str| {
         let mut builder = BatchBuilder::new(BatchOptions::default());
-        builder.push(&Message::new(payload), Timestamp::default()).unwrap();
+        builder.push(Message::new(payload), Timestamp::default()).unwrap();
         builder.build().unwrap()
     };
     assert_ne!(of("one"), of("two"), "other records");
@@ -167,7 +167,7 @@ fn delete_horizon_takes_the_place_of_the_base_timestamp_where_there_are_records(
     let horizon = Timestamp::from_millis(77_000);
     let options = BatchOptions::default().with_delete_horizon(horizon);
     let mut builder = BatchBuilder::new(options);
-    builder.push(&message(), Timestamp::default()).unwrap();
+    builder.push(message(), Timestamp::default()).unwrap();
     let batch = builder.build().unwrap();
     let header = BatchHeader::parse(&batch.to_bytes()).unwrap();
     assert_eq!((header.has_delete_horizon(), header.base_timestamp()), (true, horizon));
@@ -185,7 +185,7 @@ fn widest_fields_have_room_and_keep_to_the_bound() {
     let payload = vec![0; 1 << 27];
     let message = Message::new(payload).with_key("").with_timestamp(time);
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&Message::new(""), Timestamp::from_millis(i64::MAX / 2)).unwrap();
+    builder.push(Message::new(""), Timestamp::from_millis(i64::MAX / 2)).unwrap();
     let before = builder.encoded_len();
     builder.push_at(i32::MAX.unsigned_abs(), &message, time).unwrap();
     let added = builder.encoded_len() - before;
@@ -207,7 +207,7 @@ fn bound_has_room_for_headers_without_name_or_value() {
         assert!(added <= BatchBuilder::record_bytes_bound(&message), "{added} bytes");
     }
     // Five bytes each for the lengths of name and value.
-    let bound = BatchBuilder::record_bytes_bound(&Message::new(""));
+    let bound = BatchBuilder::record_bytes_bound("");
     let with = Message::new("").with_header("name", "value");
     assert_eq!(BatchBuilder::record_bytes_bound(&with), bound + 5 + 4 + 5 + 5);
 }

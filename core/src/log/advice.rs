@@ -194,7 +194,7 @@ pub(super) async fn of_contents(topic: &Topic) -> Result<Option<Advice>> {
     for codec in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let mut builder = BatchBuilder::new(BatchOptions::default().with_compression(codec));
         for record in &newest {
-            builder.push(&record.clone().into(), record.timestamp)?;
+            builder.push(record, record.timestamp)?;
         }
         sample_bytes = builder.encoded_len();
         if builder.record_count() == 0 || sample_bytes < SAMPLE_BYTES_MIN {

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::hooks::{DeleteHook, Deletion};
 use crate::batch::{BatchBuilder, BatchOptions, DecodeLimits, NO_EPOCH, empty_batches};
 use crate::store::{MessageStore, OpenOptions, PartitionStore};
-use crate::{Error, ErrorKind, Message, Msn, RecordBatch, Result, TopicName, TopicPartition};
+use crate::{Error, ErrorKind, Msn, RecordBatch, Result, TopicName, TopicPartition};
 
 /// A [`DeleteHook`] that copies every batch to another store before it goes, under the same topic,
 /// partition and MSNs, durable there before it goes here.
@@ -126,7 +126,7 @@ fn tail(batch: &RecordBatch, from: Msn) -> Result<RecordBatch> {
         let record = record?;
         if record.msn >= from {
             let (delta, timestamp) = (delta(record.msn), record.timestamp);
-            builder.push_at(delta, &Message::from(record), timestamp)?;
+            builder.push_at(delta, &record, timestamp)?;
         }
     }
     // It ends behind `from`, so this is at least 0.
@@ -144,7 +144,7 @@ mod tests {
     fn batch(base: u64, count: u64) -> RecordBatch {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         for _ in 0..count {
-            builder.push(&Message::new("x"), Timestamp::default()).unwrap();
+            builder.push("x", Timestamp::default()).unwrap();
         }
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(base), NO_EPOCH);

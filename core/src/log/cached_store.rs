@@ -163,7 +163,7 @@ mod tests {
 
     fn batch(text: &str) -> RecordBatch {
         let mut builder = BatchBuilder::new(BatchOptions::default());
-        builder.push(&Message::new(text.repeat(5_000)), Timestamp::from_millis(0)).unwrap();
+        builder.push(Message::new(text.repeat(5_000)), Timestamp::from_millis(0)).unwrap();
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::ZERO, NO_EPOCH);
         batch

@@ -33,7 +33,7 @@ use crate::store::{
     PartitionStore, ReadLimit, StoreInfo, Usage, Version,
 };
 use crate::{
-    Effect, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp, TopicPartition,
+    Effect, Error, ErrorKind, MessageRef, Msn, RecordBatch, Result, Timestamp, TopicPartition,
 };
 
 /// How many places change over in a schedule of the second kind.
@@ -177,10 +177,10 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
 
 /// Appends and waits: what is acked is durable and visible.
 async fn append(partition: &Partition, store: &ModelStore, here: bool) -> Result<Msn> {
-    let message = Message::new("x");
+    let message = MessageRef::new(b"x");
     let appended = match here {
-        true => partition.append_here(&message, AppendOptions::default()).await?,
-        false => partition.append(&message, AppendOptions::default()).await?,
+        true => partition.append_here(message, AppendOptions::default()).await?,
+        false => partition.append(message, AppendOptions::default()).await?,
     };
     let msn = appended.msn();
     assert_eq!(appended.ack().await?, msn);
@@ -261,7 +261,7 @@ fn append_that_races_a_close_is_durable_or_refused() {
         let producer = thread::spawn(move || {
             let mut accepted = Vec::new();
             for _ in 0..2 {
-                match block_on(appending.append(&Message::new("x"), AppendOptions::default())) {
+                match block_on(appending.append(MessageRef::new(b"x"), AppendOptions::default())) {
                     Ok(appended) => accepted.push(appended),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Closed),
                 }
@@ -288,7 +288,7 @@ fn dropping_the_partition_answers_who_waits_and_ends_the_appender() {
         let partition = partition(&store, 1 << 20);
         let appender = partition.take_appender().unwrap();
         let appended =
-            block_on(partition.append(&Message::new("x"), AppendOptions::default())).unwrap();
+            block_on(partition.append(MessageRef::new(b"x"), AppendOptions::default())).unwrap();
         let dropping = thread::spawn(move || drop(partition));
         match block_on(appended.ack()) {
             Ok(_) => assert_eq!(store.bounds().durable_msn, Msn::new(1)),
@@ -319,7 +319,9 @@ fn failed_sync_answers_all_who_wait_and_refuses_the_rest() {
         let durable = store.bounds().durable_msn;
         assert!(acked <= durable.get(), "{acked} acked, {durable} durable");
         assert!(acked < 4, "one sync cannot cover what comes after its answer");
-        assert!(block_on(partition.append(&Message::new("y"), AppendOptions::default())).is_err());
+        assert!(
+            block_on(partition.append(MessageRef::new(b"y"), AppendOptions::default())).is_err()
+        );
     });
 }
 
@@ -389,8 +391,8 @@ fn thread_that_waits_for_records_is_woken_by_the_append_that_completes_them() {
                 let mut wakes = 0;
                 for _ in 0..2 {
                     let admitted = block_on(Admitted::of(&semaphore, 10, 100)).unwrap();
-                    let (message, now) = (Message::new("x"), Timestamp::from_millis(0));
-                    let pushed = queue.push((&message, 10), now, None, admitted);
+                    let (message, now) = (MessageRef::new(b"x"), Timestamp::from_millis(0));
+                    let pushed = queue.push((message, 10), now, None, admitted);
                     let wake = pushed.unwrap().wake;
                     wakes += u64::from(wake == Wake::Thread);
                     queue.wake(wake);

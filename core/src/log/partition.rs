@@ -24,7 +24,7 @@ use super::topic_config::TopicConfig;
 use super::trimming::Going;
 use crate::batch::{BatchBuilder, BatchOptions, CompressionPolicy, HEADER_BYTES, Producer};
 use crate::store::{Access, Bounds, MessageStore, PartitionStore};
-use crate::{Effect, Error, ErrorKind, Message, Msn, Result, TopicPartition};
+use crate::{AsMessage, Effect, Error, ErrorKind, MessageRef, Msn, Result, TopicPartition};
 
 /// Messages at least this large get a batch of their own, built outside the queue's lock.
 const OWN_BATCH_BYTES: usize = 32 << 10;
@@ -150,7 +150,7 @@ impl Partition {
 
     pub(super) async fn append(
         &self,
-        message: &Message,
+        message: MessageRef<'_>,
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept(message, options).await?;
@@ -161,7 +161,7 @@ impl Partition {
     /// As [`append`](Self::append), and writes on this thread unless another is at it.
     pub(super) async fn append_here(
         &self,
-        message: &Message,
+        message: MessageRef<'_>,
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept(message, options).await?;
@@ -171,7 +171,7 @@ impl Partition {
 
     pub(super) async fn append_batch(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept_batch(messages, options).await?;
@@ -182,7 +182,7 @@ impl Partition {
     /// As [`append_batch`](Self::append_batch), and writes on this thread unless another is at it.
     pub(super) async fn append_batch_here(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept_batch(messages, options).await?;
@@ -190,11 +190,16 @@ impl Partition {
         Ok(self.appended(accepted))
     }
 
-    async fn accept_batch(&self, messages: &[Message], options: AppendOptions) -> Result<Accepted> {
+    async fn accept_batch(
+        &self,
+        messages: &[impl AsMessage],
+        options: AppendOptions,
+    ) -> Result<Accepted> {
         self.check_writable()?;
         options.check()?;
         let mut bytes = 0;
         for message in messages {
+            let message = message.as_message();
             let bound = BatchBuilder::record_bytes_bound(message);
             self.check_message(message, bound)?;
             bytes += bound;
@@ -205,7 +210,7 @@ impl Partition {
         accepted.map_err(|error| self.named(error))
     }
 
-    async fn accept(&self, message: &Message, options: AppendOptions) -> Result<Accepted> {
+    async fn accept(&self, message: MessageRef<'_>, options: AppendOptions) -> Result<Accepted> {
         self.check_writable()?;
         options.check()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
@@ -217,7 +222,7 @@ impl Partition {
             let now = self.options.clock.now();
             self.queue.push((message, bytes), now, options.durability, admitted)
         } else {
-            let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
+            let built = self.build(std::slice::from_ref(&message), bytes, options.compression)?;
             self.queue.push_batch(built, options.durability, admitted)
         };
         accepted.map_err(|error| self.named(error))
@@ -238,7 +243,7 @@ impl Partition {
 
     fn build(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         bytes: usize,
         compression: Option<CompressionPolicy>,
     ) -> Result<Built> {
@@ -250,7 +255,7 @@ impl Partition {
     /// A batch of one idempotent producer.
     pub(super) fn build_as(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         bytes: usize,
         producer: Producer,
     ) -> Result<Built> {
@@ -260,7 +265,7 @@ impl Partition {
 
     fn build_with(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         bytes: usize,
         options: BatchOptions,
     ) -> Result<Built> {
@@ -289,7 +294,7 @@ impl Partition {
         self.batch_bytes_max
     }
 
-    pub(super) fn check_message(&self, message: &Message, bytes: usize) -> Result<()> {
+    pub(super) fn check_message(&self, message: MessageRef<'_>, bytes: usize) -> Result<()> {
         if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
             return Err(Error::new(ErrorKind::Invalid, why));

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::Message;
+use crate::MessageRef;
 
 /// Chooses the partition of a message.
 ///
@@ -14,7 +14,7 @@ use crate::Message;
 /// order of the messages of a key. The default is Kafka's: [`partition_of_key`].
 ///
 /// ```
-/// use msglog_core::Message;
+/// use msglog_core::MessageRef;
 /// use msglog_core::log::Partitioner;
 ///
 /// /// Messages of the same length go to the same partition; empty ones take turns.
@@ -22,8 +22,8 @@ use crate::Message;
 /// struct ByLength;
 ///
 /// impl Partitioner for ByLength {
-///     fn partition(&self, message: &Message, partitions: u32) -> Option<u32> {
-///         let length = message.payload.as_ref().map_or(0, |payload| payload.len());
+///     fn partition(&self, message: MessageRef<'_>, partitions: u32) -> Option<u32> {
+///         let length = message.payload.map_or(0, <[u8]>::len);
 ///         let length = u32::try_from(length).unwrap_or(u32::MAX);
 ///         (length > 0).then_some(length % partitions)
 ///     }
@@ -34,7 +34,7 @@ pub trait Partitioner: Debug + Send + Sync + 'static {
     ///
     /// Called for every append by the thread that appends: it must be quick. Answering `partitions`
     /// or more makes the append fail with [`Invalid`](crate::ErrorKind::Invalid).
-    fn partition(&self, message: &Message, partitions: u32) -> Option<u32>;
+    fn partition(&self, message: MessageRef<'_>, partitions: u32) -> Option<u32>;
 }
 
 /// The partition that Apache Kafka's default partitioner gives a key: `murmur2(key) mod count`.

@@ -14,7 +14,7 @@ use super::producers::{Sequenced, Table, Verdict};
 use super::stats::AcceptedCounts;
 use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, yield_now};
 use crate::batch::{BatchBuilder, BatchOptions, NO_EPOCH};
-use crate::{Durability, Error, ErrorKind, Message, Msn, RecordBatch, Result, Timestamp};
+use crate::{Durability, Error, ErrorKind, MessageRef, Msn, RecordBatch, Result, Timestamp};
 
 /// The room of a fresh buffer for small appends; it grows with what gathers.
 const BUFFER_BYTES_MIN: usize = 4 << 10;
@@ -267,7 +267,7 @@ impl Queue {
     /// Adds one message to the open batch and gives it the next MSN. `bound` are its bytes at most.
     pub(super) fn push(
         &self,
-        (message, bound): (&Message, usize),
+        (message, bound): (MessageRef<'_>, usize),
         now: Timestamp,
         level: Option<Durability>,
         admitted: Admitted<'_>,
@@ -623,7 +623,7 @@ mod tests {
     async fn push(queue: &Queue) -> Result<Accepted> {
         let semaphore = Arc::new(Semaphore::new(1 << 20));
         let admitted = Admitted::of(&semaphore, 100, 1 << 20).await?;
-        queue.push((&Message::new("x"), 100), Timestamp::default(), None, admitted)
+        queue.push((MessageRef::new(b"x"), 100), Timestamp::default(), None, admitted)
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use futures::{FutureExt, Sink};
 use super::ack::{Ack, Appended};
 use super::config::AppendOptions;
 use super::topic::Topic;
-use crate::{Error, ErrorKind, Message, Result};
+use crate::{AsMessage, Error, ErrorKind, Message, Result};
 
 /// How many acks are awaited at most; then the oldest one is waited for before more is accepted.
 const ACKS_MAX: usize = 1 << 16;
@@ -112,12 +112,12 @@ impl Sink<Message> for AppendSink {
             return Err(Error::new(ErrorKind::Invalid, "the sink is not ready"));
         }
         // An append that has to wait has appended nothing when it is dropped.
-        match self.topic.append_ref(&message, self.options).now_or_never() {
+        match self.topic.append_ref(message.as_message(), self.options).now_or_never() {
             Some(Ok(appended)) => self.acks.push_back(appended.ack()),
             Some(Err(error)) => return self.fail(error),
             None => {
                 let (topic, options) = (self.topic.clone(), self.options);
-                let append = async move { topic.append_ref(&message, options).await };
+                let append = async move { topic.append_ref(message.as_message(), options).await };
                 self.waiting = Some(append.boxed());
             }
         }

@@ -15,7 +15,7 @@ fn batches() -> Vec<(RecordBatch, u64)> {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         let at = Timestamp::from_millis(500 + i64::try_from(number * 7 % 11 + number).unwrap());
         for _ in 0..=number % 3 {
-            builder.push(&Message::new("x".repeat(30)), at).unwrap();
+            builder.push(Message::new("x".repeat(30)), at).unwrap();
         }
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(next), 0);
@@ -170,7 +170,7 @@ fn newest_time_of_the_front_is_not_passed_over_when_an_index_is_put_together() {
 #[test]
 fn entries_lie_more_than_the_interval_apart_and_the_first_of_equal_times_is_named() {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&Message::new("x"), Timestamp::from_millis(500)).unwrap();
+    builder.push(Message::new("x"), Timestamp::from_millis(500)).unwrap();
     let mut batch = builder.build().unwrap();
     let bytes = batch.encoded_len() as u64;
     let mut index = Index::new(Msn::new(BASE));

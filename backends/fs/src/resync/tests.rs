@@ -22,7 +22,7 @@ fn batch_of(msn: u64, payload: Option<Vec<u8>>) -> Vec<u8> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     match payload {
         Some(payload) => {
-            builder.push(&Message::new(payload), Timestamp::from_millis(1)).unwrap();
+            builder.push(Message::new(payload), Timestamp::from_millis(1)).unwrap();
         }
         None => builder.cover(0).unwrap(),
     }

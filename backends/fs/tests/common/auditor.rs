@@ -56,7 +56,7 @@ impl Auditor {
                 let mut payload = format!("record {msn} try {} ", self.attempts).into_bytes();
                 payload.resize((*bytes).max(payload.len()), b'x');
                 let time = Timestamp::from_millis(i64::try_from(msn).unwrap());
-                builder.push(&Message::new(payload), time).unwrap();
+                builder.push(Message::new(payload), time).unwrap();
             }
             let mut batch = builder.build().unwrap();
             batch.stamp(Msn::new(base), -1);

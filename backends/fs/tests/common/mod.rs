@@ -54,7 +54,7 @@ pub(crate) fn batch_of(base: u64, count: u64, payload_bytes: usize) -> RecordBat
         let mut payload = format!("record {msn} ").into_bytes();
         payload.resize(payload_bytes.max(payload.len()), b'x');
         let time = Timestamp::from_millis(1_000 + i64::try_from(msn).unwrap() * 10);
-        builder.push(&Message::new(payload), time).unwrap();
+        builder.push(Message::new(payload), time).unwrap();
     }
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(base), -1);

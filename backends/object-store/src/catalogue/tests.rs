@@ -10,7 +10,7 @@ use crate::commit::{Commit, CommitHeader, Directory, Event, Run, decode_head};
 
 fn batch(base: u64) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.push(&Message::new("x"), Timestamp::from_millis(5)).unwrap();
+    builder.push(Message::new("x"), Timestamp::from_millis(5)).unwrap();
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(base), -1);
     batch

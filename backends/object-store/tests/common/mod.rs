@@ -44,7 +44,7 @@ pub(crate) async fn orders(store: &BucketStore) -> Arc<dyn PartitionStore> {
 pub(crate) fn batch(base: Msn, text: &str) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     let now = Timestamp::from_millis(i64::try_from(base.get()).unwrap() * 10);
-    builder.push(&Message::new(text.to_owned()), now).unwrap();
+    builder.push(Message::new(text.to_owned()), now).unwrap();
     let mut batch = builder.build().unwrap();
     batch.stamp(base, -1);
     batch

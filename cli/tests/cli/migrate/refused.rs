@@ -19,7 +19,7 @@ fn planted(batch: RecordBatch) -> RecordBatch {
         let record = record.unwrap();
         let is_planted = record.msn == Msn::new(505);
         let payload = if is_planted { "xxx".into() } else { record.payload.unwrap() };
-        builder.push(&Message::new(payload), record.timestamp).unwrap();
+        builder.push(Message::new(payload), record.timestamp).unwrap();
     }
     let mut planted = builder.build().unwrap();
     planted.stamp(batch.base_msn(), batch.leader_epoch());

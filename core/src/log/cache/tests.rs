@@ -8,7 +8,7 @@ fn batch(base: u64, records: u64, bytes: usize) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for number in base..base + records {
         let fill = u8::try_from(number % 251).unwrap();
-        builder.push(&Message::new(vec![fill; bytes]), Timestamp::from_millis(0)).unwrap();
+        builder.push(Message::new(vec![fill; bytes]), Timestamp::from_millis(0)).unwrap();
     }
     let mut batch = builder.build().unwrap();
     batch.stamp(Msn::new(base), NO_EPOCH);

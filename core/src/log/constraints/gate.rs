@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::Rule;
 use super::rate::{Bucket, Load, Refusal};
 use super::rules::{Rules, load, violated};
-use crate::{Clock, Error, ErrorKind, Message, Result};
+use crate::{AsMessage, Clock, Error, ErrorKind, Result};
 
 /// Lets messages in that keep the rules. One load of a flag where there are none.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Gate {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for one that breaks a rule, which the error names;
     /// [`Refused`](ErrorKind::Refused), transient, when the rate is used up.
-    pub(in crate::log) fn admit(&self, messages: &[Message]) -> Result<Permit> {
+    pub(in crate::log) fn admit(&self, messages: &[impl AsMessage]) -> Result<Permit> {
         if !self.is_watched.load(Ordering::Acquire) {
             return Ok(Permit { taken: None });
         }
@@ -63,10 +63,10 @@ impl Gate {
     }
 
     #[cold]
-    fn check(&self, messages: &[Message]) -> Result<Permit> {
+    fn check(&self, messages: &[impl AsMessage]) -> Result<Permit> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         for (place, message) in messages.iter().enumerate() {
-            rules.check(message).map_err(|error| match messages.len() {
+            rules.check(message.as_message()).map_err(|error| match messages.len() {
                 1 => error,
                 _ => error.within(format_args!("message {place} of the batch")),
             })?;

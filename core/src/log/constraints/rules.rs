@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::rate::{Bucket, Load};
 use super::{Constraints, HeaderValue, Rule};
-use crate::{Error, ErrorKind, Header, Message, Result};
+use crate::{AsMessage, Error, ErrorKind, Header, MessageRef, Result};
 
 /// The header that says what a payload is.
 const CONTENT_TYPE: &str = "content-type";
@@ -54,7 +54,7 @@ impl Rules {
     }
 
     /// Checks what does not depend on time.
-    pub(super) fn check(&self, message: &Message) -> Result<()> {
+    pub(super) fn check(&self, message: MessageRef<'_>) -> Result<()> {
         let mut schemas = self.schemas.iter();
         for rule in &self.rules {
             let schema = if matches!(rule, Rule::JsonSchema(_)) { schemas.next() } else { None };
@@ -68,15 +68,15 @@ pub(super) fn violated(rule: &Rule, why: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("rule `{}`: {why}", rule.name()))
 }
 
-fn check(rule: &Rule, schema: Option<&Schema>, message: &Message) -> Result<(), String> {
-    let (key, payload) = (message.key.as_deref(), message.payload.as_deref());
+fn check(rule: &Rule, schema: Option<&Schema>, message: MessageRef<'_>) -> Result<(), String> {
+    let (key, payload) = (message.key, message.payload);
     match (rule, payload) {
         (Rule::KeyRequired, _) if key.is_none() => Err("there is no key".to_owned()),
         (Rule::PayloadRequired, None) => Err("there is no payload".to_owned()),
         (Rule::KeyBytes(bytes), _) => key.map_or(Ok(()), |key| check_size("key", key, *bytes)),
         (Rule::PayloadBytes(bytes), Some(payload)) => check_size("payload", payload, *bytes),
-        (Rule::Header { name, value }, _) => check_header(&message.headers, name, value),
-        (Rule::ContentType(allowed), _) => check_content_type(&message.headers, allowed),
+        (Rule::Header { name, value }, _) => check_header(message.headers, name, value),
+        (Rule::ContentType(allowed), _) => check_content_type(message.headers, allowed),
         (Rule::Json, Some(payload)) => serde_json::from_slice::<IgnoredAny>(payload)
             .map(drop)
             .map_err(|cause| format!("payload is no JSON: {cause}")),
@@ -134,15 +134,15 @@ fn check_content_type(headers: &[Header], allowed: &[String]) -> Result<(), Stri
 }
 
 /// What a message counts for in a rate.
-pub(super) fn load(messages: &[Message]) -> Load {
+pub(super) fn load(messages: &[impl AsMessage]) -> Load {
     let header = |header: &Header| header.name.len() + len(header.value.as_deref());
-    let bytes = |message: &Message| {
-        let fields = len(message.key.as_deref()) + len(message.payload.as_deref());
+    let bytes = |message: MessageRef<'_>| {
+        let fields = len(message.key) + len(message.payload);
         fields + message.headers.iter().map(header).sum::<usize>()
     };
     Load {
         messages: messages.len() as u64,
-        bytes: messages.iter().map(bytes).sum::<usize>() as u64,
+        bytes: messages.iter().map(AsMessage::as_message).map(bytes).sum::<usize>() as u64,
     }
 }
 

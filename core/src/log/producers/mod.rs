@@ -21,7 +21,7 @@ pub(super) use self::snapshot::key as snapshot_key;
 pub(super) use self::table::{Sequenced, Table, Verdict};
 use super::{Appended, Topic};
 use crate::store::MessageStore;
-use crate::{ConsumerName, Error, ErrorKind, Message, Result, Timestamp};
+use crate::{AsMessage, ConsumerName, Error, ErrorKind, Result, Timestamp};
 
 /// A named producer of a topic, whose messages are stored once, however often they are sent.
 ///
@@ -153,9 +153,9 @@ impl Producer {
     /// As [`append_at`](Self::append_at). After a refused append the ones behind it are refused
     /// with [`Conflict`](ErrorKind::Conflict), so that order is kept: go on with
     /// [`append_at`](Self::append_at) from [`next_sequence`](Self::next_sequence) on.
-    pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
-        let message = message.into();
-        let partition = self.topic.choose(&message);
+    pub async fn append(&self, message: impl AsMessage) -> Result<Appended> {
+        let message = message.as_message();
+        let partition = self.topic.choose(message);
         self.send(partition, None, std::slice::from_ref(&message)).await
     }
 
@@ -165,7 +165,7 @@ impl Producer {
     ///
     /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for no message at all, or
     /// for keys that belong to different partitions.
-    pub async fn append_batch(&self, messages: &[Message]) -> Result<Appended> {
+    pub async fn append_batch(&self, messages: &[impl AsMessage]) -> Result<Appended> {
         if messages.is_empty() {
             return Err(no_message());
         }
@@ -188,7 +188,7 @@ impl Producer {
         &self,
         partition: u32,
         sequence: u64,
-        messages: &[Message],
+        messages: &[impl AsMessage],
     ) -> Result<Appended> {
         self.send(partition, Some(sequence), messages).await
     }
@@ -197,7 +197,7 @@ impl Producer {
         &self,
         number: u32,
         sequence: Option<u64>,
-        messages: &[Message],
+        messages: &[impl AsMessage],
     ) -> Result<Appended> {
         if messages.is_empty() {
             return Err(no_message());

@@ -10,7 +10,7 @@ use crate::batch::BatchBuilder;
 use crate::log::ack::{Ack, AckAt, Appended};
 use crate::log::partition::Partition;
 use crate::store::{MessageStore, ReadLimit};
-use crate::{Message, Result};
+use crate::{AsMessage, Result};
 
 /// Bytes that producers append between two snapshots: about what is read when they are next opened
 /// after a crash.
@@ -40,12 +40,13 @@ impl Partition {
     /// Appends the next records of a producer in a batch of their own, or answers where they are.
     pub(super) async fn append_sequenced(
         self: &Arc<Self>,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         records: &Sequenced,
     ) -> Result<Appended> {
         self.check_writable()?;
         let mut bytes = 0;
         for message in messages {
+            let message = message.as_message();
             let bound = BatchBuilder::record_bytes_bound(message);
             self.check_message(message, bound)?;
             bytes += bound;

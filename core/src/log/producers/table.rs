@@ -258,7 +258,7 @@ mod tests {
             crate::batch::BatchOptions::default().with_producer(records(start + 1, 3).header()),
         );
         for _ in 0..3 {
-            builder.push(&crate::Message::new("x"), Timestamp::default()).unwrap();
+            builder.push("x", Timestamp::default()).unwrap();
         }
         let mut batch = builder.build().unwrap();
         batch.stamp(Msn::new(1), -1);

@@ -7,10 +7,13 @@ use super::Topic;
 use crate::log::constraints::Permit;
 use crate::log::partition::Partition;
 use crate::log::{AppendOptions, AppendSink, Appended, partition_of_key};
-use crate::{Error, ErrorKind, Message, Result};
+use crate::{AsMessage, Error, ErrorKind, MessageRef, Result};
 
 impl Topic {
     /// Appends one message: answers its MSN at once, and an ack that resolves when durable.
+    ///
+    /// Bytes or text are the payload of a message that has nothing else. Borrowed ones are taken as
+    /// they are: the message is encoded within the call.
     ///
     /// A key chooses the partition as Kafka does, unless a [`Partitioner`](crate::log::Partitioner)
     /// is set; without a key the partitions take turns, batch by batch. Waits only while too many
@@ -24,8 +27,8 @@ impl Topic {
     /// [`Refusal`](crate::log::Refusal) as its source;
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
-    pub async fn append(&self, message: impl Into<Message>) -> Result<Appended> {
-        self.append_ref(&message.into(), AppendOptions::default()).await
+    pub async fn append(&self, message: impl AsMessage) -> Result<Appended> {
+        self.append_ref(message.as_message(), AppendOptions::default()).await
     }
 
     /// As [`append`](Self::append), with a level, partition or compression of its own.
@@ -35,18 +38,18 @@ impl Topic {
     /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for a partition that is not.
     pub async fn append_with(
         &self,
-        message: impl Into<Message>,
+        message: impl AsMessage,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.append_ref(&message.into(), options).await
+        self.append_ref(message.as_message(), options).await
     }
 
     pub(in crate::log) async fn append_ref(
         &self,
-        message: &Message,
+        message: MessageRef<'_>,
         options: AppendOptions,
     ) -> Result<Appended> {
-        let permit = self.admit(std::slice::from_ref(message))?;
+        let permit = self.admit(std::slice::from_ref(&message))?;
         let appended = self.place(message, options)?.append(message, options).await?;
         permit.spend();
         Ok(appended)
@@ -66,10 +69,10 @@ impl Topic {
     /// itself unless another is at it, which spares two wake-ups.
     pub(crate) async fn append_here(
         &self,
-        message: &Message,
+        message: MessageRef<'_>,
         options: AppendOptions,
     ) -> Result<Appended> {
-        let permit = self.admit(std::slice::from_ref(message))?;
+        let permit = self.admit(std::slice::from_ref(&message))?;
         let appended = self.place(message, options)?.append_here(message, options).await?;
         permit.spend();
         Ok(appended)
@@ -81,11 +84,11 @@ impl Topic {
     ///
     /// As [`append`](Self::append); and [`Invalid`](ErrorKind::Invalid) for no message at all, or
     /// for messages that belong to different partitions.
-    pub async fn append_batch<M: Into<Message>>(
+    pub async fn append_batch<M: AsMessage>(
         &self,
         messages: impl IntoIterator<Item = M>,
     ) -> Result<Appended> {
-        let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
+        let messages: Vec<M> = messages.into_iter().collect();
         self.append_batch_with(&messages, AppendOptions::default()).await
     }
 
@@ -96,7 +99,7 @@ impl Topic {
     /// As [`append_batch`](Self::append_batch).
     pub async fn append_batch_with(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Appended> {
         let (permit, partition) = self.admit_batch(messages, options)?;
@@ -109,7 +112,7 @@ impl Topic {
     /// see [`append_here`](Self::append_here).
     pub(crate) async fn append_batch_here(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Appended> {
         let (permit, partition) = self.admit_batch(messages, options)?;
@@ -120,7 +123,7 @@ impl Topic {
 
     fn admit_batch(
         &self,
-        messages: &[Message],
+        messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<(Permit, &Arc<Partition>)> {
         if messages.is_empty() {
@@ -134,16 +137,16 @@ impl Topic {
     }
 
     /// Lets messages in that keep the topic's rules.
-    pub(in crate::log) fn admit(&self, messages: &[Message]) -> Result<Permit> {
+    pub(in crate::log) fn admit(&self, messages: &[impl AsMessage]) -> Result<Permit> {
         let permit = self.inner.gate.admit(messages);
         permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
 
-    fn place(&self, message: &Message, options: AppendOptions) -> Result<&Arc<Partition>> {
+    fn place(&self, message: MessageRef<'_>, options: AppendOptions) -> Result<&Arc<Partition>> {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
-    pub(in crate::log) fn choose(&self, message: &Message) -> u32 {
+    pub(in crate::log) fn choose(&self, message: MessageRef<'_>) -> u32 {
         let count = self.partition_count();
         if count == 1 {
             return 0;
@@ -167,20 +170,21 @@ impl Topic {
     }
 
     /// The partition that the message itself asks for.
-    fn wanted(&self, message: &Message, count: u32) -> Option<u32> {
+    fn wanted(&self, message: MessageRef<'_>, count: u32) -> Option<u32> {
         match &self.partitioner {
-            None => message.key.as_ref().map(|key| partition_of_key(key, count)),
+            None => message.key.map(|key| partition_of_key(key, count)),
             Some(partitioner) => partitioner.partition(message, count),
         }
     }
 
     /// The partition of a batch: the one that any of its messages asks for.
-    pub(in crate::log) fn choose_for_all(&self, messages: &[Message]) -> Result<u32> {
+    pub(in crate::log) fn choose_for_all(&self, messages: &[impl AsMessage]) -> Result<u32> {
         let count = self.partition_count();
         if count == 1 {
             return Ok(0);
         }
-        let mut wanted = messages.iter().filter_map(|message| self.wanted(message, count));
+        let mut wanted =
+            messages.iter().filter_map(|message| self.wanted(message.as_message(), count));
         let Some(partition) = wanted.next() else {
             return Ok(self.turn(count));
         };

@@ -6,7 +6,7 @@ use crate::log::{
     Subscription,
 };
 use crate::store::{Bounds, ReadLimit};
-use crate::{Message, Msn, Record, Result, Timestamp};
+use crate::{MessageRef, Msn, Record, Result, Timestamp};
 
 impl Topic {
     /// Records of a partition in order, from `from` or the next available MSN on.
@@ -218,8 +218,7 @@ impl Topic {
     /// As for [`read`](Self::read).
     pub async fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
         let key = key.as_ref();
-        let message = Message::tombstone(bytes::Bytes::copy_from_slice(key));
-        self.latest_in(self.choose(&message), key).await
+        self.latest_in(self.choose(MessageRef::tombstone(key)), key).await
     }
 
     /// As [`latest`](Self::latest), in this partition, for keys that were appended to one of the
