@@ -128,6 +128,26 @@ async fn compaction_runs_by_itself_once_enough_is_new() {
 }
 
 #[tokio::test]
+async fn what_is_appended_while_a_compaction_runs_counts_as_new() {
+    let builder = Log::builder().compaction_interval(Duration::from_millis(5));
+    // Slower than the appends, so that many come while it runs.
+    let builder = builder.compaction_bytes_per_second(Some(50_000));
+    let log = builder.open(Arc::new(MemoryStore::new())).await.unwrap();
+    log.create_topic(&"prices".parse().unwrap(), keyed()).await.unwrap();
+    let topic = log.topic("prices").await.unwrap();
+    for number in 0..300 {
+        put(&topic, "a", &number.to_string()).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let began = Instant::now();
+    while all(&topic).await.len() > 20 {
+        assert!(began.elapsed() < Duration::from_secs(20), "what came last is never compacted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn compaction_is_no_faster_than_it_may_be_and_close_ends_it() {
     let (log, topic) = opened(Log::builder().compaction_bytes_per_second(Some(20_000))).await;
     for number in 0..400 {

@@ -63,6 +63,8 @@ struct Run<'a> {
     throttle: Throttle,
     state: State,
     now: Timestamp,
+    /// The bytes that there were when it began.
+    bytes: u64,
     /// Where the present pass begins to be new, and where the run ends.
     dirty: Range<Msn>,
     memory_bytes: usize,
@@ -73,6 +75,8 @@ impl<'a> Run<'a> {
     async fn begin(job: &'a Job, stop: Arc<AtomicBool>) -> Result<Self> {
         let (partition, options) = (&job.partition, &job.partition.options);
         let state = State::load(&job.store, &partition.name).await?;
+        // In this order: what comes in between is no part of these bytes.
+        let bytes = partition.store.usage().await?.bytes;
         let bounds = partition.bounds();
         // A state beyond the end is that of another log.
         let clean = if state.clean_msn > bounds.next_msn { Msn::ZERO } else { state.clean_msn };
@@ -82,6 +86,7 @@ impl<'a> Run<'a> {
             throttle: Throttle::new(options.compaction_bytes_per_second, stops),
             state,
             now: options.clock.now(),
+            bytes,
             dirty: clean.max(bounds.first_msn)..bounds.durable_msn.max(bounds.first_msn),
             memory_bytes: options.compaction_memory_bytes,
             done: Compacted { partition: partition.name.partition, ..Compacted::default() },
@@ -89,7 +94,7 @@ impl<'a> Run<'a> {
     }
 
     async fn finish(mut self) -> Result<Compacted> {
-        if !self.is_due().await? {
+        if !self.is_due() {
             return Ok(self.done);
         }
         // What is rewritten says no more who has produced it.
@@ -107,10 +112,12 @@ impl<'a> Run<'a> {
             done.passes += 1;
             self.dirty.start = end;
             self.job.partition.sync().await?;
+            // What was appended meanwhile is new, and what was trimmed is gone.
             let usage = self.job.partition.store.usage().await?;
+            let clean_bytes = self.bytes.saturating_sub(bytes_gone).min(usage.bytes);
             // What could not be rewritten is looked at again: a tombstone that it needs stays.
             let clean_msn = self.done.skipped.first().map_or(end, |skipped| skipped.start);
-            self.state = State { clean_msn, clean_bytes: usage.bytes, horizon };
+            self.state = State { clean_msn, clean_bytes, horizon };
             self.state.save(&self.job.store, &self.job.partition.name).await?;
             if end >= self.dirty.end {
                 return Ok(self.done);
@@ -119,17 +126,16 @@ impl<'a> Run<'a> {
     }
 
     /// Whether enough is new, or a tombstone may go.
-    async fn is_due(&self) -> Result<bool> {
+    fn is_due(&self) -> bool {
         let is_new = self.dirty.start < self.dirty.end;
         if self.state.horizon.is_some_and(|horizon| horizon <= self.now)
             || self.job.forced && is_new
         {
-            return Ok(true);
+            return true;
         }
-        let bytes = self.job.partition.store.usage().await?.bytes;
-        let dirty = bytes.saturating_sub(self.state.clean_bytes);
+        let dirty = self.bytes.saturating_sub(self.state.clean_bytes);
         let percent = u128::from(self.job.compaction.min_dirty_percent);
-        Ok(is_new && u128::from(dirty) * 100 >= u128::from(bytes) * percent)
+        is_new && u128::from(dirty) * 100 >= u128::from(self.bytes) * percent
     }
 
     /// The newest MSNs of the keys from the start of what is new on, and how far they all fitted.
