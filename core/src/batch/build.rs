@@ -185,6 +185,11 @@ impl BatchBuilder {
         self.record_count
     }
 
+    /// How large its buffer is.
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Bytes so far, header included, before compression.
     pub fn encoded_len(&self) -> usize {
         self.buffer.len()

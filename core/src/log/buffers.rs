@@ -23,11 +23,11 @@ struct Kept {
     bytes: usize,
 }
 
-/// What is left of a buffer while its batch lives, and how many bytes the batch took.
+/// What is left of a buffer while its batch lives, and how large it is as a whole.
 #[derive(Debug)]
 pub(super) struct Spent {
     pub(super) buffer: BytesMut,
-    pub(super) bytes: usize,
+    pub(super) capacity: usize,
 }
 
 impl Buffers {
@@ -50,8 +50,10 @@ impl Buffers {
 
     /// Keeps a buffer whose batch is gone; lets it go if the batch is not, or enough are kept.
     pub(super) fn give_back(&self, spent: Spent) {
-        let Spent { mut buffer, bytes } = spent;
-        if !buffer.try_reclaim(bytes) {
+        let Spent { mut buffer, capacity } = spent;
+        buffer.clear();
+        // All of it: a part would be too small for the next batch sooner or later.
+        if !buffer.try_reclaim(capacity) {
             return;
         }
         // Memory that is fresh from the system costs more than the copy into it.
@@ -76,13 +78,31 @@ impl Buffers {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn spent(buffers: &Buffers, bytes: usize) -> (Spent, BytesMut) {
         let mut buffer = buffers.take(bytes);
+        let capacity = buffer.capacity();
         buffer.resize(bytes, 7);
         let batch = buffer.split();
-        (Spent { buffer, bytes }, batch)
+        (Spent { buffer, capacity }, batch)
+    }
+
+    #[test]
+    fn buffer_of_a_small_batch_comes_back_whole() {
+        let buffers = Buffers::default();
+        let mut places = BTreeSet::new();
+        for _ in 0..100 {
+            let mut buffer = buffers.take(4096);
+            let capacity = buffer.capacity();
+            places.insert(buffer.as_ptr());
+            buffer.resize(161, 7);
+            drop(buffer.split());
+            buffers.give_back(Spent { buffer, capacity });
+        }
+        assert_eq!(places.len(), 1);
     }
 
     #[test]

@@ -200,9 +200,9 @@ impl Pending {
 impl Built {
     /// Compresses and checksums what was built.
     pub(super) fn from(builder: BatchBuilder) -> Result<Self> {
-        let bytes = builder.encoded_len();
+        let capacity = builder.capacity();
         let (batch, buffer) = builder.build_and_recycle()?;
-        Ok(Self { batch, spent: Spent { buffer, bytes } })
+        Ok(Self { batch, spent: Spent { buffer, capacity } })
     }
 }
 
