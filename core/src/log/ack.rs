@@ -92,6 +92,9 @@ impl Watermark {
         self.msn.fetch_max(msn.get(), Ordering::AcqRel);
         let satisfied = {
             let mut waiters = self.lock();
+            if waiters.wakers.is_empty() {
+                return;
+            }
             let waiting = waiters.wakers.split_off(&(msn.get().saturating_add(1), 0));
             std::mem::replace(&mut waiters.wakers, waiting)
         };

@@ -440,7 +440,8 @@ impl Partition {
         self.visible.send_if_modified(|visible| {
             let rises = end > visible.end;
             visible.end = end.max(visible.end);
-            rises
+            // Who begins to look now looks at the end first, and not before this is done.
+            rises && self.visible.receiver_count() > 0
         });
     }
 
