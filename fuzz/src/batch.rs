@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits, HEADER_BYTES, HeaderViews};
-use msglog_core::{ErrorKind, Header, Message, Record, RecordBatch};
+use msglog_core::{ErrorKind, Header, Record, RecordBatch};
 
 use crate::image::with_crc;
 use crate::sample;
@@ -86,10 +86,7 @@ fn again(batch: &RecordBatch, records: &[Record]) {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for record in records {
         let Ok(delta) = u32::try_from(record.msn.distance_from(batch.base_msn())) else { return };
-        let mut message = Message::new("");
-        (message.key, message.payload) = (record.key.clone(), record.payload.clone());
-        message.headers.clone_from(&record.headers);
-        if builder.push_at(delta, &message, record.timestamp).is_err() {
+        if builder.push_at(delta, record, record.timestamp).is_err() {
             return;
         }
     }

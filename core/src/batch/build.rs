@@ -8,7 +8,7 @@ use super::{
     BatchHeader, Compression, CompressionPolicy, HEADER_BYTES, NO_EPOCH, Producer, RecordBatch,
     TimestampKind, compression, crc_of,
 };
-use crate::{AsMessage, Error, ErrorKind, MessageRef, Msn, Result, Timestamp};
+use crate::{AsMessage, Error, ErrorKind, Msn, Result, Timestamp};
 
 /// The timestamps of a batch without records.
 const NO_TIME: Timestamp = Timestamp::from_millis(-1);
@@ -143,24 +143,19 @@ impl BatchBuilder {
         message: impl AsMessage,
         now: Timestamp,
     ) -> Result<()> {
-        self.put(offset_delta, message.as_message(), now)
-    }
-
-    #[inline]
-    fn put(&mut self, offset_delta: u32, message: MessageRef<'_>, now: Timestamp) -> Result<()> {
         if offset_delta < self.msn_count {
             return Err(falls(offset_delta, self.msn_count));
         }
         check_delta(offset_delta)?;
         let (time, base, time_delta) = match self.options.timestamp_kind {
             TimestampKind::Create => {
-                let time = message.timestamp.unwrap_or(now);
+                let time = message.as_message().timestamp.unwrap_or(now);
                 let base = self.base_timestamp.unwrap_or(time);
                 (time, base, time.as_millis().wrapping_sub(base.as_millis()))
             }
             TimestampKind::Append => (now, now, 0),
         };
-        encode::put(&mut self.buffer, offset_delta, time_delta, message)?;
+        encode::put(&mut self.buffer, offset_delta, time_delta, &message)?;
         self.base_timestamp = Some(base);
         self.max_timestamp = self.max_timestamp.max(time);
         self.record_count += 1;

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::varint::{self, Small};
-use crate::{Error, ErrorKind, MessageRef, Result};
+use crate::{AsMessage, Error, ErrorKind, MessageRef, Result};
 
 /// The largest batch that the format's length fields can name, in bytes.
 pub(super) const BATCH_BYTES_MAX: usize = i32::MAX as usize;
@@ -27,16 +27,16 @@ pub(super) fn put(
     buffer: &mut BytesMut,
     offset_delta: u32,
     time_delta: i64,
-    message: MessageRef<'_>,
+    message: &impl AsMessage,
 ) -> Result<()> {
-    let payload = message.payload;
-    if message.key.is_none()
-        && message.headers.is_empty()
+    let MessageRef { key, payload, headers, .. } = message.as_message();
+    if key.is_none()
+        && headers.is_empty()
         && put_short(buffer, offset_delta, time_delta, payload).is_some()
     {
         return Ok(());
     }
-    put_other(buffer, offset_delta, time_delta, message)
+    put_other(buffer, offset_delta, time_delta, &message.as_message())
 }
 
 /// Appends a record for which the room, or the short way without key and headers, is not there.
@@ -45,7 +45,7 @@ fn put_other(
     buffer: &mut BytesMut,
     offset_delta: u32,
     time_delta: i64,
-    message: MessageRef<'_>,
+    message: &MessageRef<'_>,
 ) -> Result<()> {
     match put_keyed(buffer, offset_delta, time_delta, message) {
         Some(()) => Ok(()),
@@ -81,7 +81,7 @@ fn put_keyed(
     buffer: &mut BytesMut,
     offset_delta: u32,
     time_delta: i64,
-    message: MessageRef<'_>,
+    message: &MessageRef<'_>,
 ) -> Option<()> {
     let (key, payload) = (message.key, message.payload);
     if !message.headers.is_empty() {
@@ -145,7 +145,7 @@ fn put_any(
     buffer: &mut BytesMut,
     offset_delta: i64,
     time_delta: i64,
-    message: MessageRef<'_>,
+    message: &MessageRef<'_>,
 ) -> Result<()> {
     let (key, payload) = (message.key, message.payload);
     let headers = message.headers.iter();
@@ -247,8 +247,8 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
+    use crate::Message;
     use crate::batch::HEADER_BYTES;
-    use crate::{AsMessage, Message};
 
     #[test]
     fn batch_may_be_as_large_as_its_length_field_names() {
@@ -262,9 +262,9 @@ mod tests {
     /// The record as the exact path has it, and as it is put into a buffer with that much room.
     fn both_ways(delta: u32, time: i64, message: &Message, room: usize) -> [BytesMut; 2] {
         let mut exact = BytesMut::new();
-        put_any(&mut exact, i64::from(delta), time, message.as_message()).unwrap();
+        put_any(&mut exact, i64::from(delta), time, &message.as_message()).unwrap();
         let mut buffer = BytesMut::with_capacity(room);
-        put(&mut buffer, delta, time, message.as_message()).unwrap();
+        put(&mut buffer, delta, time, message).unwrap();
         [exact, buffer]
     }
 

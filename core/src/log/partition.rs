@@ -201,7 +201,7 @@ impl Partition {
         for message in messages {
             let message = message.as_message();
             let bound = BatchBuilder::record_bytes_bound(message);
-            self.check_message(message, bound)?;
+            self.check_message(message.key.is_some(), bound)?;
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
@@ -214,7 +214,7 @@ impl Partition {
         self.check_writable()?;
         options.check()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
-        self.check_message(message, bytes)?;
+        self.check_message(message.key.is_some(), bytes)?;
         // A producer that never waits must let the other tasks of its worker run now and then.
         tokio::task::coop::consume_budget().await;
         let admitted = self.admit(bytes).await?;
@@ -294,8 +294,8 @@ impl Partition {
         self.batch_bytes_max
     }
 
-    pub(super) fn check_message(&self, message: MessageRef<'_>, bytes: usize) -> Result<()> {
-        if message.key.is_none() && self.keyed.load(Ordering::Relaxed) {
+    pub(super) fn check_message(&self, has_key: bool, bytes: usize) -> Result<()> {
+        if !has_key && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
             return Err(Error::new(ErrorKind::Invalid, why));
         }

@@ -5,13 +5,13 @@
 use bytes::Bytes;
 use msglog_core::batch::{BatchBuilder, BatchOptions, DecodeLimits};
 use msglog_core::store::{Document, DocumentKey, Version};
-use msglog_core::{Error, ErrorKind, Message, RecordBatch, Result, Timestamp};
+use msglog_core::{Error, ErrorKind, MessageRef, RecordBatch, Result, Timestamp};
 
 /// The bytes that stand for a value: key and version are under the checksum too.
 pub(crate) fn sealed(key: &DocumentKey, version: u64, value: &[u8]) -> Result<Vec<u8>> {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    let message = Message::new(Bytes::copy_from_slice(value)).with_key(key.as_str().to_owned());
-    builder.push(&message.with_timestamp(stamp(version)), Timestamp::default())?;
+    let message = MessageRef::new(value).with_key(key.as_str().as_bytes());
+    builder.push(message.with_timestamp(stamp(version)), Timestamp::default())?;
     let batch = builder.build()?;
     Ok([&batch.prefix(), batch.rest()].concat())
 }

@@ -48,7 +48,7 @@ impl Partition {
         for message in messages {
             let message = message.as_message();
             let bound = BatchBuilder::record_bytes_bound(message);
-            self.check_message(message, bound)?;
+            self.check_message(message.key.is_some(), bound)?;
             bytes += bound;
         }
         let admitted = self.admit(bytes).await?;
