@@ -97,13 +97,21 @@ impl Writer {
             drop(reserved);
             unsynced += end - start;
             if unsynced >= SYNC_BYTES {
-                file.sync_data().map_err(|cause| self.poison("sync", cause))?;
+                self.sync_zeros(file.as_ref())?;
                 unsynced = 0;
             }
         }
         if unsynced == 0 {
             return Ok(());
         }
+        self.sync_zeros(file.as_ref())
+    }
+
+    /// Not while a sync of appends runs: of two syncs of one descriptor at a time the system tells
+    /// one of a failure, and if that were this one, the other would ack what the device lacks.
+    fn sync_zeros(&self, file: &dyn File) -> Result<()> {
+        let _one = lock(&self.syncing);
+        self.healthy()?;
         file.sync_data().map_err(|cause| self.poison("sync", cause))
     }
 

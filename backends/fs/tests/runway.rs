@@ -11,13 +11,14 @@ mod common;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use common::*;
 use msglog_core::store::{MessageStore, OpenOptions, PartitionStore};
-use msglog_core::{Msn, Result};
+use msglog_core::{ErrorKind, Msn, Result};
 use msglog_fs::io::{Entry, File, FileSystem, Lock, Metadata, OpenMode, SimFs, Space};
 use msglog_fs::{FsOptions, FsStore};
 
@@ -26,11 +27,21 @@ const SOON: Duration = Duration::from_millis(200);
 /// Nothing takes as long unless it hangs.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Where zeros wait on their way to a file.
+/// Where zeros wait on their way to a file, and where a sync of housekeeping waits to fail.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
+    failing: Mutex<Failing>,
+}
+
+/// A failure of the device of which the system tells only the first who syncs.
+#[derive(Debug, Default)]
+enum Failing {
+    #[default]
+    Never,
+    /// Housekeeping is told, once something comes here; it says before that it is there.
+    Housekeeping(Sender<()>, Receiver<()>),
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +68,21 @@ impl Gate {
         let none = |state: &mut GateState| state.zeros.is_none();
         let (state, _) = self.changed.wait_timeout_while(state, LONG, none).unwrap();
         state.zeros.clone().unwrap()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if thread::current().name() != Some("msglog-fs") {
+            return Ok(());
+        }
+        let failing = std::mem::take(&mut *self.failing.lock().unwrap());
+        match failing {
+            Failing::Never => Ok(()),
+            Failing::Housekeeping(is_there, go_on) => {
+                is_there.send(()).unwrap();
+                go_on.recv().unwrap();
+                Err(io::Error::other("the device has failed"))
+            }
+        }
     }
 
     fn pass(&self, zeros: Range<u64>) {
@@ -149,6 +175,7 @@ impl File for GatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.gate.sync()?;
         self.inner.sync_data()
     }
 
@@ -220,6 +247,27 @@ async fn append_and_sync_in_front_of_zeros_that_are_written_go_on() {
     assert_eq!(durable, partition.bounds().next_msn);
     drop(shut);
     store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_beside_one_of_zeros_that_fails_acks_nothing() {
+    let fs = GatedFs { inner: SimFs::new(), gate: Arc::default() };
+    let (store, partition, _, shut) = while_zeros_wait(&fs).await;
+    let ((is_there, there), (go_on, waits)) = (channel(), channel());
+    *fs.gate.failing.lock().unwrap() = Failing::Housekeeping(is_there, waits);
+    drop(shut);
+    there.recv_timeout(LONG).unwrap();
+    append_bytes(&partition, 100).await.unwrap();
+    let syncing = tokio::spawn({
+        let partition = partition.clone();
+        async move { partition.sync().await }
+    });
+    // Time for a sync that does not wait to end well: the device has told another of its failure.
+    tokio::time::sleep(SOON).await;
+    go_on.send(()).unwrap();
+    let synced = tokio::time::timeout(LONG, syncing).await.unwrap().unwrap();
+    assert_eq!(synced.unwrap_err().kind(), ErrorKind::Poisoned);
+    drop((store, partition));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
