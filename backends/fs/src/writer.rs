@@ -370,6 +370,9 @@ impl Writer {
             file.sync_data().map_err(|cause| self.poison("sync", cause))?;
         }
         let mut state = lock(&self.state);
+        // A failed append takes back what it wrote with a sync of its own, by the same descriptor and
+        // under this lock: were it told of a failure of the device, then this sync was not.
+        self.healthy()?;
         (state.unproven, state.loose_end) = (Vec::new(), None);
         // Of the last segment more may have been written meanwhile.
         let (segment, extent) = &synced;

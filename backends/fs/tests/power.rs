@@ -14,7 +14,7 @@ use std::sync::Arc;
 use common::*;
 use msglog_core::store::{MessageStore, OpenOptions, ReadLimit};
 use msglog_core::{Effect, ErrorKind, Msn};
-use msglog_fs::io::{FaultFs, FileSystem, SimFs};
+use msglog_fs::io::{Failure, Fault, FaultFs, FileSystem, SimFs};
 use msglog_fs::{CHECKPOINT_BYTES_MIN, FsStore};
 
 /// A seeded sequence of choices.
@@ -214,6 +214,26 @@ async fn append_that_comes_while_a_sync_runs_is_not_covered_by_it() {
     disk.crash(0);
     let (_store, partition) = open_sim(&disk, options()).await.unwrap();
     assert_eq!(msns(&partition).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn sync_beside_an_append_that_cannot_be_taken_back_acks_nothing() {
+    let fs = FaultFs::new(SimFs::new());
+    let store = FsStore::open_on(Arc::new(fs.clone()), "/store", options()).await.unwrap();
+    let partition = store.open(&name(), OpenOptions::or_create()).await.unwrap();
+    append_synced(&partition, 2).await;
+    append(&partition, 1).await;
+    let (late, runtime) = (Arc::clone(&partition), tokio::runtime::Handle::current());
+    let failing = fs.clone();
+    fs.during_next_sync(move || {
+        // The disk is full, and then fails: the append is told, by the descriptor of the sync.
+        let failure = Failure::Full;
+        failing.set_fault(Fault { at: 0, failure, after: false, sticky: true });
+        let appended = runtime.block_on(late.append(vec![batch(3, 1)]));
+        assert_eq!(appended.unwrap_err().effect(), Effect::Unknown);
+    });
+    assert_eq!(partition.sync().await.unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(partition.bounds().durable_msn, Msn::new(2));
 }
 
 #[tokio::test]
