@@ -86,13 +86,17 @@ pub enum Effect {
 
 /// A call that failed: its kind, its effect, what it was doing, and the cause.
 ///
-/// Cheap to clone, because one failed group commit is the answer to many appends.
+/// Cheap to clone, because one failed group commit is the answer to many appends; and one pointer
+/// large, because every call hands a place for it up to its caller.
 #[derive(Clone)]
-pub struct Error {
+pub struct Error(Arc<Details>);
+
+#[derive(Clone)]
+struct Details {
     kind: ErrorKind,
     effect: Effect,
     transient: bool,
-    context: Arc<str>,
+    context: String,
     source: Option<Source>,
 }
 
@@ -104,13 +108,17 @@ impl Error {
     /// [`StorageFull`](ErrorKind::StorageFull).
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
         let transient = matches!(kind, ErrorKind::StorageFull | ErrorKind::Unavailable);
-        Self {
+        Self(Arc::new(Details {
             kind,
             effect: Effect::NotApplied,
             transient,
-            context: context.into().into(),
+            context: context.into(),
             source: None,
-        }
+        }))
+    }
+
+    fn details_mut(&mut self) -> &mut Details {
+        Arc::make_mut(&mut self.0)
     }
 
     /// The error of a failed file or network call, its kind derived from that of the cause.
@@ -132,7 +140,7 @@ impl Error {
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into().into());
+        self.details_mut().source = Some(source.into().into());
         self
     }
 
@@ -140,67 +148,69 @@ impl Error {
     /// because the same call again might change it twice.
     #[must_use]
     pub fn with_unknown_effect(mut self) -> Self {
-        self.effect = Effect::Unknown;
-        self.transient = false;
+        let details = self.details_mut();
+        details.effect = Effect::Unknown;
+        details.transient = false;
         self
     }
 
     /// The same error, told apart as worth trying again or not.
     #[must_use]
     pub fn with_transient(mut self, transient: bool) -> Self {
-        self.transient = transient;
+        self.details_mut().transient = transient;
         self
     }
 
     /// The same error seen from one level up: `context` is put in front.
     #[must_use]
     pub fn within(mut self, context: impl fmt::Display) -> Self {
-        self.context = format!("{context}: {}", self.context).into();
+        let details = self.details_mut();
+        details.context = format!("{context}: {}", details.context);
         self
     }
 
     /// What went wrong, and so what to do.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// Whether the failed call may have changed anything.
     pub fn effect(&self) -> Effect {
-        self.effect
+        self.0.effect
     }
 
     /// Whether the same call may succeed later without anyone mending anything.
     pub fn is_transient(&self) -> bool {
-        self.transient
+        self.0.transient
     }
 
     /// What was being done, without the kind and the cause.
     pub fn context(&self) -> &str {
-        &self.context
+        &self.0.context
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.context)
+        write!(f, "{}: {}", self.0.kind, self.0.context)
     }
 }
 
 impl StdError for Error {
     /// The cause itself, so that callers can downcast it.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("effect", &self.effect)
-            .field("transient", &self.transient)
-            .field("context", &self.context)
-            .field("source", &self.source)
+            .field("kind", &self.0.kind)
+            .field("effect", &self.0.effect)
+            .field("transient", &self.0.transient)
+            .field("context", &self.0.context)
+            .field("source", &self.0.source)
             .finish()
     }
 }
@@ -214,6 +224,20 @@ mod tests {
         let error = Error::from_io("write segment", io::Error::other("device gone"));
         assert_eq!(error.to_string(), "unavailable: write segment");
         assert_eq!(error.source().unwrap().to_string(), "device gone");
+    }
+
+    #[test]
+    fn result_of_nothing_fits_a_register() {
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn clone_stays_as_it_was_when_the_other_changes() {
+        let error = Error::from_io("append", io::Error::from(io::ErrorKind::StorageFull));
+        let other = error.clone().within("topic `t`").with_unknown_effect();
+        assert_eq!((error.context(), error.effect()), ("append", Effect::NotApplied));
+        assert_eq!((other.context(), other.effect()), ("topic `t`: append", Effect::Unknown));
+        assert!(error.is_transient() && error.source().is_some() && other.source().is_some());
     }
 
     #[test]
