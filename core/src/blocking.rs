@@ -173,7 +173,7 @@ impl Topic {
     /// As [`log::Topic::append_with`] and [`Appended::wait`].
     pub fn append_and_wait(&self, message: impl AsMessage, options: AppendOptions) -> Result<Msn> {
         wait_for(self.runtime.handle(), async {
-            self.topic.append_here(message.as_message(), options).await?.ack().await
+            self.topic.append_here(&message.as_message(), &options).await?.ack().await
         })
     }
 

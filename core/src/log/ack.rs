@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -11,7 +12,11 @@ use super::sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::{Error, Msn, Result};
 
 /// Which watermark an ack waits for.
+///
+/// As large as the fields beside it: an ack is moved several times between append and await, and
+/// bytes that were written by themselves cannot be read in one piece before they are in the cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u64)]
 pub(super) enum AckAt {
     /// At once.
     Accepted,
@@ -21,26 +26,30 @@ pub(super) enum AckAt {
     Durable,
 }
 
-/// How far one run of appends has got. A run ends with its first failure; the next one starts anew.
+/// How far one run of appends to a partition has got. A run ends with its first failure; the next
+/// one starts anew.
 #[derive(Debug)]
 pub(super) struct Progress {
+    partition: u32,
     written: Watermark,
     durable: Watermark,
     failure: OnceLock<Error>,
 }
 
 impl Progress {
-    pub(super) fn starting_at(next: Msn) -> Self {
-        Self::behind(next, next)
-    }
-
     /// The run that begins behind what is stored, of which so much is durable.
-    pub(super) fn behind(next: Msn, durable: Msn) -> Self {
+    pub(super) fn behind(partition: u32, next: Msn, durable: Msn) -> Self {
         Self {
+            partition,
             written: Watermark::at(next),
             durable: Watermark::at(durable),
             failure: OnceLock::new(),
         }
+    }
+
+    /// The run after this one.
+    pub(super) fn anew_at(&self, next: Msn) -> Self {
+        Self::behind(self.partition, next, next)
     }
 
     /// Everything below `msn` is in the store: wakes the acks that waited for that.
@@ -74,9 +83,10 @@ struct Watermark {
 
 #[derive(Debug, Default)]
 struct Waiters {
-    /// By the MSN waited for, then by a number that tells waiters for the same one apart.
-    wakers: BTreeMap<(u64, u64), Waker>,
-    next_ticket: u64,
+    /// By the MSN waited for, then by a number that tells waiters for the same one apart: none of
+    /// them has `None`, which is the first.
+    wakers: BTreeMap<(u64, Option<NonZeroU64>), Waker>,
+    tickets: u64,
 }
 
 impl Watermark {
@@ -95,7 +105,7 @@ impl Watermark {
             if waiters.wakers.is_empty() {
                 return;
             }
-            let waiting = waiters.wakers.split_off(&(msn.get().saturating_add(1), 0));
+            let waiting = waiters.wakers.split_off(&(msn.get().saturating_add(1), None));
             std::mem::replace(&mut waiters.wakers, waiting)
         };
         satisfied.into_values().for_each(Waker::wake);
@@ -122,10 +132,11 @@ pub struct Ack {
     msns: Range<Msn>,
     at: AckAt,
     progress: Arc<Progress>,
-    ticket: Option<u64>,
+    ticket: Option<NonZeroU64>,
 }
 
 impl Ack {
+    #[inline]
     pub(super) fn new(msns: Range<Msn>, at: AckAt, progress: Arc<Progress>) -> Self {
         Self { msns, at, progress, ticket: None }
     }
@@ -145,11 +156,10 @@ impl Ack {
     fn register(&mut self, waker: &Waker) {
         let mut waiters = self.progress.watermark(self.at).lock();
         let ticket = *self.ticket.get_or_insert_with(|| {
-            let ticket = waiters.next_ticket;
-            waiters.next_ticket += 1;
-            ticket
+            waiters.tickets += 1;
+            NonZeroU64::MIN.saturating_add(waiters.tickets)
         });
-        waiters.wakers.insert((self.msns.end.get(), ticket), waker.clone());
+        waiters.wakers.insert((self.msns.end.get(), Some(ticket)), waker.clone());
     }
 }
 
@@ -172,8 +182,8 @@ impl Future for Ack {
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            let key = (self.msns.end.get(), ticket);
+        if self.ticket.is_some() {
+            let key = (self.msns.end.get(), self.ticket);
             self.progress.watermark(self.at).lock().wakers.remove(&key);
         }
     }
@@ -183,13 +193,13 @@ impl Drop for Ack {
 #[derive(Debug)]
 #[must_use = "an append is only known to be durable once its ack resolves"]
 pub struct Appended {
-    partition: u32,
     ack: Ack,
 }
 
 impl Appended {
-    pub(super) fn new(partition: u32, ack: Ack) -> Self {
-        Self { partition, ack }
+    #[inline]
+    pub(super) fn new(msns: Range<Msn>, at: AckAt, progress: Arc<Progress>) -> Self {
+        Self { ack: Ack::new(msns, at, progress) }
     }
 
     /// The MSN of the (first) record.
@@ -204,7 +214,7 @@ impl Appended {
 
     /// The partition that the records went to.
     pub fn partition(&self) -> u32 {
-        self.partition
+        self.ack.progress.partition
     }
 
     /// The future that resolves, to the first MSN, when the durability level holds.
@@ -225,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn ack_resolves_only_when_its_own_watermark_covers_it() {
-        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         let mut written = ack(&progress, 0, 2, AckAt::Written);
         let mut durable = ack(&progress, 0, 2, AckAt::Durable);
         progress.advance_written(Msn::new(1));
@@ -239,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn failure_answers_those_that_wait_and_leaves_what_holds() {
-        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         progress.advance_durable(Msn::new(1));
         let waiting = ack(&progress, 1, 2, AckAt::Durable);
         let task = tokio::spawn(waiting);
@@ -251,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropped_ack_leaves_no_waiter_behind() {
-        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         let mut waiting = ack(&progress, 0, 1, AckAt::Durable);
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(progress.durable.lock().wakers.len(), 1);

@@ -17,28 +17,34 @@ pub(super) struct Admitted<'a> {
 }
 
 impl<'a> Admitted<'a> {
-    /// Waits until `asked` bytes more may be in flight; more than the limit counts as the limit.
+    /// Takes `asked` bytes if so many more may be in flight at this moment; more than the
+    /// limit counts as the limit.
+    #[inline]
+    pub(super) fn now(semaphore: &'a Arc<Semaphore>, asked: usize, limit: usize) -> Option<Self> {
+        let bytes = asked.min(limit);
+        semaphore.try_acquire_many(permits(bytes)).ok()?.forget();
+        Some(Self { bytes, asked, semaphore })
+    }
+
+    /// As [`now`](Self::now), and waits until there is room.
     pub(super) async fn of(
         semaphore: &'a Arc<Semaphore>,
         asked: usize,
         limit: usize,
     ) -> Result<Self> {
         let bytes = asked.min(limit);
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permit = match semaphore.try_acquire_many(permits) {
-            Ok(permit) => permit,
-            Err(_) => semaphore.acquire_many(permits).await.map_err(|_| closed())?,
-        };
-        permit.forget();
+        semaphore.acquire_many(permits(bytes)).await.map_err(|_| closed())?.forget();
         Ok(Self { bytes, asked, semaphore })
     }
 
     /// How many bytes were asked for.
+    #[inline]
     pub(super) fn asked(&self) -> usize {
         self.asked
     }
 
     /// Counts as in flight with what is there already.
+    #[inline]
     pub(super) fn join(mut self, in_flight: &mut Option<InFlight>) {
         let bytes = std::mem::take(&mut self.bytes);
         match in_flight {
@@ -46,6 +52,10 @@ impl<'a> Admitted<'a> {
             None => *in_flight = Some(InFlight { bytes, semaphore: Arc::clone(self.semaphore) }),
         }
     }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Drop for Admitted<'_> {

@@ -177,10 +177,11 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
 
 /// Appends and waits: what is acked is durable and visible.
 async fn append(partition: &Partition, store: &ModelStore, here: bool) -> Result<Msn> {
-    let message = MessageRef::new(b"x");
+    let (message, options) = (MessageRef::new(b"x"), AppendOptions::default());
+    let accepted = partition.accept(&message, &options).await?;
     let appended = match here {
-        true => partition.append_here(message, AppendOptions::default()).await?,
-        false => partition.append(message, AppendOptions::default()).await?,
+        true => partition.appended_here(accepted).await,
+        false => partition.appended(accepted),
     };
     let msn = appended.msn();
     assert_eq!(appended.ack().await?, msn);
@@ -328,7 +329,7 @@ fn failed_sync_answers_all_who_wait_and_refuses_the_rest() {
 #[test]
 fn ack_is_woken_by_the_watermark_that_covers_it_whenever_it_came() {
     check(|| {
-        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         let waiting = [(0, AckAt::Written), (1, AckAt::Durable), (0, AckAt::Durable)];
         let waiting = waiting.map(|(msn, at)| {
             let ack = Ack::new(Msn::new(msn)..Msn::new(msn + 1), at, Arc::clone(&progress));
@@ -349,7 +350,7 @@ fn ack_is_woken_by_the_watermark_that_covers_it_whenever_it_came() {
 #[test]
 fn failure_answers_an_ack_that_is_just_being_registered_or_given_up() {
     check(|| {
-        let progress = Arc::new(Progress::starting_at(Msn::ZERO));
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         let ack = || Ack::new(Msn::ZERO..Msn::new(1), AckAt::Durable, Arc::clone(&progress));
         let (waiting, given_up) = (spawn(ack()), ack());
         let dropping = spawn(async move {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
-use super::ack::{Ack, Appended};
+use super::ack::{Appended, Progress};
 use super::admission::Gate;
 use super::appender;
 use super::cache::{BatchCache, PartitionCache};
@@ -84,6 +84,7 @@ impl Partition {
         let cache = shared.cache.of_partition();
         let store = cached(store, &cache, shared);
         let gate = Gate::of(config.admission.rule(name.partition), store.segment());
+        let progress = Progress::behind(name.partition, next_msn, durable_msn);
         let partition = Arc::new(Self {
             name,
             store,
@@ -93,7 +94,7 @@ impl Partition {
             store_blocks: shared.store_blocks,
             batch_bytes_max: shared.store_batch_bytes_max,
             in_flight: shared.in_flight.clone(),
-            queue: Arc::new(Queue::new((next_msn, durable_msn), settings, gate)),
+            queue: Arc::new(Queue::new(progress, next_msn, settings, gate)),
             visible: watch::Sender::new(Visible { end: next_msn, live: true }),
             lane: tokio::sync::Mutex::new(()),
             going: tokio::sync::Mutex::default(),
@@ -148,34 +149,12 @@ impl Partition {
         self.queue.gathers()
     }
 
-    pub(super) async fn append(
-        &self,
-        message: MessageRef<'_>,
-        options: AppendOptions,
-    ) -> Result<Appended> {
-        let accepted = self.accept(message, options).await?;
-        self.queue.wake(accepted.wake);
-        Ok(self.appended(accepted))
-    }
-
-    /// As [`append`](Self::append), and writes on this thread unless another is at it.
-    pub(super) async fn append_here(
-        &self,
-        message: MessageRef<'_>,
-        options: AppendOptions,
-    ) -> Result<Appended> {
-        let accepted = self.accept(message, options).await?;
-        self.write_here().await;
-        Ok(self.appended(accepted))
-    }
-
     pub(super) async fn append_batch(
         &self,
         messages: &[impl AsMessage],
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept_batch(messages, options).await?;
-        self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
 
@@ -186,8 +165,7 @@ impl Partition {
         options: AppendOptions,
     ) -> Result<Appended> {
         let accepted = self.accept_batch(messages, options).await?;
-        self.write_here().await;
-        Ok(self.appended(accepted))
+        Ok(self.appended_here(accepted).await)
     }
 
     async fn accept_batch(
@@ -210,19 +188,55 @@ impl Partition {
         accepted.map_err(|error| self.named(error))
     }
 
-    async fn accept(&self, message: MessageRef<'_>, options: AppendOptions) -> Result<Accepted> {
+    /// Gives one message its MSN, unless it has to wait until more may be in flight.
+    #[inline]
+    pub(super) fn accept_now(
+        &self,
+        message: &MessageRef<'_>,
+        options: &AppendOptions,
+    ) -> Result<Option<Accepted>> {
+        let bytes = self.check(message, options)?;
+        let limit = self.options.in_flight_bytes_max;
+        match Admitted::now(&self.in_flight, bytes, limit) {
+            Some(admitted) => self.push(message, bytes, options, admitted).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives one message its MSN as soon as so many bytes more may be in flight.
+    pub(super) async fn accept(
+        &self,
+        message: &MessageRef<'_>,
+        options: &AppendOptions,
+    ) -> Result<Accepted> {
+        let bytes = self.check(message, options)?;
+        let admitted = self.admit(bytes).await?;
+        self.push(message, bytes, options, admitted)
+    }
+
+    /// How many bytes a message takes at most, if it may be appended.
+    #[inline]
+    fn check(&self, message: &MessageRef<'_>, options: &AppendOptions) -> Result<usize> {
         self.check_writable()?;
         options.check()?;
         let bytes = BatchBuilder::record_bytes_bound(message);
         self.check_message(message.key.is_some(), bytes)?;
-        // A producer that never waits must let the other tasks of its worker run now and then.
-        tokio::task::coop::consume_budget().await;
-        let admitted = self.admit(bytes).await?;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn push(
+        &self,
+        message: &MessageRef<'_>,
+        bytes: usize,
+        options: &AppendOptions,
+        admitted: Admitted<'_>,
+    ) -> Result<Accepted> {
         let accepted = if bytes < OWN_BATCH_BYTES && options.compression.is_none() {
             let now = self.options.clock.now();
             self.queue.push((message, bytes), now, options.durability, admitted)
         } else {
-            let built = self.build(std::slice::from_ref(&message), bytes, options.compression)?;
+            let built = self.build(std::slice::from_ref(message), bytes, options.compression)?;
             self.queue.push_batch(built, options.durability, admitted)
         };
         accepted.map_err(|error| self.named(error))
@@ -236,9 +250,17 @@ impl Partition {
         }
     }
 
+    /// Leaves what was accepted to the appender.
+    #[inline]
     pub(super) fn appended(&self, accepted: Accepted) -> Appended {
-        let ack = Ack::new(accepted.msns, accepted.ack_at, accepted.progress);
-        Appended::new(self.name.partition, ack)
+        self.queue.wake(accepted.wake);
+        accepted.appended
+    }
+
+    /// Writes what was accepted on this thread, unless another is at it.
+    pub(super) async fn appended_here(&self, accepted: Accepted) -> Appended {
+        self.write_here().await;
+        accepted.appended
     }
 
     fn build(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::ack::{AckAt, Progress};
+use super::ack::{AckAt, Appended, Progress};
 use super::admission::{Gate, needed_bytes};
 use super::buffers::{Buffers, Spent};
 use super::in_flight::{Admitted, InFlight};
@@ -98,10 +98,7 @@ enum Pending {
 /// What an append is told by the queue.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) msns: Range<Msn>,
-    /// Where it is acked.
-    pub(super) ack_at: AckAt,
-    pub(super) progress: Arc<Progress>,
+    pub(super) appended: Appended,
     /// Whom it has to wake.
     pub(super) wake: Wake,
 }
@@ -207,15 +204,15 @@ impl Built {
 }
 
 impl Queue {
-    /// Begins at the end of what is stored, of which so much is durable.
-    pub(super) fn new((next_msn, durable_msn): (Msn, Msn), settings: Settings, gate: Gate) -> Self {
+    /// The queue of a new run.
+    pub(super) fn new(progress: Progress, next_msn: Msn, settings: Settings, gate: Gate) -> Self {
         let state = State {
             next_msn,
             settings,
             gate,
             gathering: Gathered::default(),
             accepted: AcceptedCounts::default(),
-            progress: Arc::new(Progress::behind(next_msn, durable_msn)),
+            progress: Arc::new(progress),
             owed: None,
             end: None,
             broken: false,
@@ -238,7 +235,7 @@ impl Queue {
         let (level, batch_bytes_max, linger) = (Durability::Sync, 1 << 20, Duration::ZERO);
         let settings = Settings { level, batch_options, batch_bytes_max, linger };
         let gate = Gate::of(crate::TopicConfig::default().admission.rule(0), None);
-        Self::new((next_msn, next_msn), settings, gate)
+        Self::new(Progress::behind(0, next_msn, next_msn), next_msn, settings, gate)
     }
 
     /// Takes other settings for what is appended from now on; a batch that is open stays as it was begun.
@@ -267,7 +264,7 @@ impl Queue {
     /// Adds one message to the open batch and gives it the next MSN. `bound` are its bytes at most.
     pub(super) fn push(
         &self,
-        (message, bound): (MessageRef<'_>, usize),
+        (message, bound): (&MessageRef<'_>, usize),
         now: Timestamp,
         level: Option<Durability>,
         admitted: Admitted<'_>,
@@ -316,9 +313,9 @@ impl Queue {
     ) -> Result<(Accepted, bool)> {
         let mut state = self.lock();
         if let Verdict::Stored(first) = state.producers.check(records)? {
-            let (msns, ack_at) = (first..first.plus(records.count), ack_at(state.settings.level));
-            let (progress, wake) = (state.progress.clone(), Wake::None);
-            return Ok((Accepted { msns, ack_at, progress, wake }, false));
+            let msns = first..first.plus(records.count);
+            let appended = state.appended(msns, state.settings.level);
+            return Ok((Accepted { appended, wake: Wake::None }, false));
         }
         state.check_open(records.count, built.batch.encoded_len())?;
         let next_msn = state.next_msn;
@@ -370,7 +367,7 @@ impl Queue {
         }
         gathering.sync |= topic_level == Durability::Sync;
         let wake = if was_empty || state.awaited.is_some() { state.whom() } else { Wake::None };
-        Accepted { msns, ack_at: ack_at(level), progress: state.progress.clone(), wake }
+        Accepted { appended: state.appended(msns, level), wake }
     }
 
     pub(super) fn wake(&self, whom: Wake) {
@@ -541,7 +538,7 @@ impl Queue {
             Some(msn) => {
                 state.next_msn = msn;
                 state.producers.truncate(msn);
-                state.progress = Arc::new(Progress::starting_at(msn));
+                state.progress = Arc::new(state.progress.anew_at(msn));
             }
             None => {
                 state.broken |= state.end.is_none();
@@ -584,6 +581,12 @@ impl State {
         }
     }
 
+    /// What an append of these MSNs is answered.
+    #[inline]
+    fn appended(&self, msns: Range<Msn>, level: Durability) -> Appended {
+        Appended::new(msns, ack_at(level), self.progress.clone())
+    }
+
     /// Whether `count` more records of `bytes` are accepted.
     fn check_open(&mut self, count: u64, bytes: usize) -> Result<()> {
         if let Some(reason) = &self.end {
@@ -623,7 +626,7 @@ mod tests {
     async fn push(queue: &Queue) -> Result<Accepted> {
         let semaphore = Arc::new(Semaphore::new(1 << 20));
         let admitted = Admitted::of(&semaphore, 100, 1 << 20).await?;
-        queue.push((MessageRef::new(b"x"), 100), Timestamp::default(), None, admitted)
+        queue.push((&MessageRef::new(b"x"), 100), Timestamp::default(), None, admitted)
     }
 
     #[tokio::test]

@@ -112,12 +112,12 @@ impl Sink<Message> for AppendSink {
             return Err(Error::new(ErrorKind::Invalid, "the sink is not ready"));
         }
         // An append that has to wait has appended nothing when it is dropped.
-        match self.topic.append_ref(message.as_message(), self.options).now_or_never() {
+        match self.topic.append_ref(&message.as_message(), &self.options).now_or_never() {
             Some(Ok(appended)) => self.acks.push_back(appended.ack()),
             Some(Err(error)) => return self.fail(error),
             None => {
                 let (topic, options) = (self.topic.clone(), self.options);
-                let append = async move { topic.append_ref(message.as_message(), options).await };
+                let append = async move { topic.append_with(message, options).await };
                 self.waiting = Some(append.boxed());
             }
         }

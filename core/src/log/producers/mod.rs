@@ -155,7 +155,7 @@ impl Producer {
     /// [`append_at`](Self::append_at) from [`next_sequence`](Self::next_sequence) on.
     pub async fn append(&self, message: impl AsMessage) -> Result<Appended> {
         let message = message.as_message();
-        let partition = self.topic.choose(message);
+        let partition = self.topic.choose(&message);
         self.send(partition, None, std::slice::from_ref(&message)).await
     }
 

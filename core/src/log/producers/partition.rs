@@ -69,7 +69,6 @@ impl Partition {
                 });
             }
         }
-        self.queue.wake(accepted.wake);
         Ok(self.appended(accepted))
     }
 

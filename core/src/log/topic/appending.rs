@@ -28,7 +28,7 @@ impl Topic {
     /// [`Poisoned`](ErrorKind::Poisoned) and [`Fenced`](ErrorKind::Fenced) after a failure;
     /// [`ReadOnly`](ErrorKind::ReadOnly); [`Closed`](ErrorKind::Closed).
     pub async fn append(&self, message: impl AsMessage) -> Result<Appended> {
-        self.append_ref(message.as_message(), AppendOptions::default()).await
+        self.append_ref(&message.as_message(), &AppendOptions::default()).await
     }
 
     /// As [`append`](Self::append), with a level, partition or compression of its own.
@@ -41,18 +41,27 @@ impl Topic {
         message: impl AsMessage,
         options: AppendOptions,
     ) -> Result<Appended> {
-        self.append_ref(message.as_message(), options).await
+        self.append_ref(&message.as_message(), &options).await
     }
 
-    pub(in crate::log) async fn append_ref(
-        &self,
-        message: MessageRef<'_>,
-        options: AppendOptions,
-    ) -> Result<Appended> {
-        let permit = self.admit(std::slice::from_ref(&message))?;
-        let appended = self.place(message, options)?.append(message, options).await?;
-        permit.spend();
-        Ok(appended)
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` moves its arguments once more")]
+    pub(in crate::log) fn append_ref<'a>(
+        &'a self,
+        message: &'a MessageRef<'a>,
+        options: &'a AppendOptions,
+    ) -> impl Future<Output = Result<Appended>> + Send + 'a {
+        async move {
+            // A producer that never waits must let the other tasks of its worker run now and then.
+            tokio::task::coop::consume_budget().await;
+            let permit = self.admit(std::slice::from_ref(message))?;
+            let partition = self.place(message, options)?;
+            let accepted = match partition.accept_now(message, options)? {
+                Some(accepted) => accepted,
+                None => partition.accept(message, options).await?,
+            };
+            permit.spend();
+            Ok(partition.appended(accepted))
+        }
     }
 
     /// A [`Sink`](futures::Sink) that appends: its flush returns when all is acked.
@@ -69,13 +78,17 @@ impl Topic {
     /// itself unless another is at it, which spares two wake-ups.
     pub(crate) async fn append_here(
         &self,
-        message: MessageRef<'_>,
-        options: AppendOptions,
+        message: &MessageRef<'_>,
+        options: &AppendOptions,
     ) -> Result<Appended> {
-        let permit = self.admit(std::slice::from_ref(&message))?;
-        let appended = self.place(message, options)?.append_here(message, options).await?;
+        let permit = self.admit(std::slice::from_ref(message))?;
+        let partition = self.place(message, options)?;
+        let accepted = match partition.accept_now(message, options)? {
+            Some(accepted) => accepted,
+            None => partition.accept(message, options).await?,
+        };
         permit.spend();
-        Ok(appended)
+        Ok(partition.appended_here(accepted).await)
     }
 
     /// Appends messages to one partition, all or nothing, also across a crash.
@@ -142,16 +155,16 @@ impl Topic {
         permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
 
-    fn place(&self, message: MessageRef<'_>, options: AppendOptions) -> Result<&Arc<Partition>> {
+    fn place(&self, message: &MessageRef<'_>, options: &AppendOptions) -> Result<&Arc<Partition>> {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
-    pub(in crate::log) fn choose(&self, message: MessageRef<'_>) -> u32 {
+    pub(in crate::log) fn choose(&self, message: &MessageRef<'_>) -> u32 {
         let count = self.partition_count();
         if count == 1 {
             return 0;
         }
-        match self.wanted(message, count) {
+        match self.wanted(*message, count) {
             Some(partition) => partition,
             None => self.turn(count),
         }

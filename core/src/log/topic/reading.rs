@@ -218,7 +218,7 @@ impl Topic {
     /// As for [`read`](Self::read).
     pub async fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Record>> {
         let key = key.as_ref();
-        self.latest_in(self.choose(MessageRef::tombstone(key)), key).await
+        self.latest_in(self.choose(&MessageRef::tombstone(key)), key).await
     }
 
     /// As [`latest`](Self::latest), in this partition, for keys that were appended to one of the
