@@ -301,6 +301,7 @@ fn falls(offset_delta: u32, msn_count: u32) -> Error {
     Error::new(ErrorKind::Invalid, context)
 }
 
+#[inline]
 fn len(field: Option<&[u8]>) -> usize {
     field.map_or(0, <[u8]>::len)
 }

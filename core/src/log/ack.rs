@@ -69,6 +69,7 @@ impl Progress {
         self.durable.wake_all();
     }
 
+    #[inline]
     fn watermark(&self, at: AckAt) -> &Watermark {
         if at == AckAt::Durable { &self.durable } else { &self.written }
     }
@@ -94,6 +95,7 @@ impl Watermark {
         Self { msn: AtomicU64::new(msn.get()), waiters: Mutex::default() }
     }
 
+    #[inline]
     fn reached(&self, msn: Msn) -> bool {
         self.msn.load(Ordering::Acquire) >= msn.get()
     }
@@ -142,10 +144,12 @@ impl Ack {
     }
 
     /// Whether the level holds already.
+    #[inline]
     pub fn is_acked(&self) -> bool {
         self.at == AckAt::Accepted || self.progress.watermark(self.at).reached(self.msns.end)
     }
 
+    #[inline]
     fn outcome(&self) -> Option<Result<Msn>> {
         if self.is_acked() {
             return Some(Ok(self.msns.start));
@@ -166,6 +170,7 @@ impl Ack {
 impl Future for Ack {
     type Output = Result<Msn>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut outcome = self.outcome();
         if outcome.is_none() {
@@ -181,6 +186,7 @@ impl Future for Ack {
 }
 
 impl Drop for Ack {
+    #[inline]
     fn drop(&mut self) {
         if self.ticket.is_some() {
             let key = (self.msns.end.get(), self.ticket);

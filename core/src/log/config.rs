@@ -30,6 +30,7 @@ pub struct AppendOptions {
 }
 
 impl AppendOptions {
+    #[inline]
     pub(super) fn check(&self) -> Result<()> {
         self.compression.as_ref().map_or(Ok(()), CompressionPolicy::check)
     }

@@ -316,6 +316,7 @@ impl Partition {
         self.batch_bytes_max
     }
 
+    #[inline]
     pub(super) fn check_message(&self, has_key: bool, bytes: usize) -> Result<()> {
         if !has_key && self.keyed.load(Ordering::Relaxed) {
             let why = "a message without a key, in a topic that is compacted by key";
@@ -329,6 +330,7 @@ impl Partition {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn check_writable(&self) -> Result<()> {
         if self.options.access == Access::Read {
             return Err(Error::new(ErrorKind::ReadOnly, "the log was opened for reading"));

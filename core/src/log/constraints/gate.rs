@@ -55,6 +55,7 @@ impl Gate {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for one that breaks a rule, which the error names;
     /// [`Refused`](ErrorKind::Refused), transient, when the rate is used up.
+    #[inline]
     pub(in crate::log) fn admit(&self, messages: &[impl AsMessage]) -> Result<Permit> {
         if !self.is_watched.load(Ordering::Acquire) {
             return Ok(Permit { taken: None });
@@ -92,12 +93,14 @@ fn refused(bucket: &Bucket, refusal: Refusal) -> Error {
 
 impl Permit {
     /// What was taken is used.
+    #[inline]
     pub(in crate::log) fn spend(mut self) {
         self.taken = None;
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if let Some((bucket, load)) = self.taken.take() {
             bucket.give_back(load);

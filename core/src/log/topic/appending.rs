@@ -150,15 +150,18 @@ impl Topic {
     }
 
     /// Lets messages in that keep the topic's rules.
+    #[inline]
     pub(in crate::log) fn admit(&self, messages: &[impl AsMessage]) -> Result<Permit> {
         let permit = self.inner.gate.admit(messages);
         permit.map_err(|error| error.within(format_args!("topic `{}`", self.inner.name)))
     }
 
+    #[inline]
     fn place(&self, message: &MessageRef<'_>, options: &AppendOptions) -> Result<&Arc<Partition>> {
         self.partition(options.partition.unwrap_or_else(|| self.choose(message)))
     }
 
+    #[inline]
     pub(in crate::log) fn choose(&self, message: &MessageRef<'_>) -> u32 {
         let count = self.partition_count();
         if count == 1 {
