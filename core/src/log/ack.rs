@@ -13,8 +13,8 @@ use crate::{Error, Msn, Result};
 
 /// Which watermark an ack waits for.
 ///
-/// As large as the fields beside it: an ack is moved several times between append and await, and
-/// bytes that were written by themselves cannot be read in one piece before they are in the cache.
+/// Eight bytes, as the fields beside it: an ack is moved between append and await, eight bytes or more
+/// at a time, and a byte that was written by itself delays that until it is in the cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u64)]
 pub(super) enum AckAt {
