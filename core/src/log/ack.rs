@@ -1,6 +1,6 @@
 //! Acks: one watermark a partition that every waiting producer looks at, not a channel a message.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -82,12 +82,61 @@ struct Watermark {
     waiters: Mutex<Waiters>,
 }
 
+/// In the order of what they wait for, which is nearly that in which they come.
 #[derive(Debug, Default)]
 struct Waiters {
-    /// By the MSN waited for, then by a number that tells waiters for the same one apart: none of
-    /// them has `None`, which is the first.
-    wakers: BTreeMap<(u64, Option<NonZeroU64>), Waker>,
+    waiting: VecDeque<Waiting>,
     tickets: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// The MSN waited for, then a number that tells waiters for the same one apart.
+    place: (Msn, NonZeroU64),
+    waker: Waker,
+}
+
+impl Waiters {
+    fn ticket(&mut self) -> NonZeroU64 {
+        self.tickets += 1;
+        NonZeroU64::MIN.saturating_add(self.tickets)
+    }
+
+    /// Answers whom the place had before: to be dropped without the lock, as that may drop a task,
+    /// and acks with it.
+    fn insert(&mut self, waiting: Waiting) -> Option<Waiting> {
+        match self.find(waiting.place) {
+            Ok(index) => {
+                self.waiting.get_mut(index).map(|before| std::mem::replace(before, waiting))
+            }
+            Err(index) => {
+                self.waiting.insert(index, waiting);
+                None
+            }
+        }
+    }
+
+    /// Answers who was there; see [`insert`](Self::insert).
+    fn remove(&mut self, place: (Msn, NonZeroU64)) -> Option<Waiting> {
+        let index = self.find(place).ok()?;
+        self.waiting.remove(index)
+    }
+
+    /// Where a waiter is, or would be.
+    fn find(&self, place: (Msn, NonZeroU64)) -> Result<usize, usize> {
+        match self.waiting.back() {
+            Some(last) if last.place >= place => {
+                self.waiting.binary_search_by_key(&place, |waiting| waiting.place)
+            }
+            _ => Err(self.waiting.len()),
+        }
+    }
+
+    /// Takes out those who wait for `msn` or less.
+    fn take(&mut self, msn: Msn) -> Vec<Waiting> {
+        let count = self.waiting.partition_point(|waiting| waiting.place.0 <= msn);
+        self.waiting.drain(..count).collect()
+    }
 }
 
 impl Watermark {
@@ -102,24 +151,17 @@ impl Watermark {
 
     fn advance(&self, msn: Msn) {
         self.msn.fetch_max(msn.get(), Ordering::AcqRel);
-        let satisfied = {
-            let mut waiters = self.lock();
-            if waiters.wakers.is_empty() {
-                return;
-            }
-            let waiting = waiters.wakers.split_off(&(msn.get().saturating_add(1), None));
-            std::mem::replace(&mut waiters.wakers, waiting)
-        };
-        satisfied.into_values().for_each(Waker::wake);
+        let satisfied = self.lock().take(msn);
+        satisfied.into_iter().for_each(|waiting| waiting.waker.wake());
     }
 
     fn wake_all(&self) {
-        let all = std::mem::take(&mut self.lock().wakers);
-        all.into_values().for_each(Waker::wake);
+        let all = std::mem::take(&mut self.lock().waiting);
+        all.into_iter().for_each(|waiting| waiting.waker.wake());
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
-        // A map of wakers is whole at every step, whoever panicked while holding it.
+        // A queue of wakers is whole at every step, whoever panicked while holding it.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,11 +201,11 @@ impl Ack {
 
     fn register(&mut self, waker: &Waker) {
         let mut waiters = self.progress.watermark(self.at).lock();
-        let ticket = *self.ticket.get_or_insert_with(|| {
-            waiters.tickets += 1;
-            NonZeroU64::MIN.saturating_add(waiters.tickets)
-        });
-        waiters.wakers.insert((self.msns.end.get(), Some(ticket)), waker.clone());
+        let ticket = *self.ticket.get_or_insert_with(|| waiters.ticket());
+        let waiting = Waiting { place: (self.msns.end, ticket), waker: waker.clone() };
+        let before = waiters.insert(waiting);
+        drop(waiters);
+        drop(before);
     }
 }
 
@@ -188,9 +230,11 @@ impl Future for Ack {
 impl Drop for Ack {
     #[inline]
     fn drop(&mut self) {
-        if self.ticket.is_some() {
-            let key = (self.msns.end.get(), self.ticket);
-            self.progress.watermark(self.at).lock().wakers.remove(&key);
+        if let Some(ticket) = self.ticket {
+            let mut waiters = self.progress.watermark(self.at).lock();
+            let before = waiters.remove((self.msns.end, ticket));
+            drop(waiters);
+            drop(before);
         }
     }
 }
@@ -232,6 +276,9 @@ impl Appended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use crate::ErrorKind;
     use futures::FutureExt;
 
@@ -265,13 +312,72 @@ mod tests {
         assert!(ack(&progress, 0, 1, AckAt::Durable).await.is_ok());
     }
 
+    /// A waker that counts, and that may hold an ack, as that of a task does.
+    #[derive(Default)]
+    struct Counter {
+        count: AtomicUsize,
+        _held: Option<Ack>,
+    }
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn poll(ack: &mut Ack, waker: &Arc<Counter>) -> bool {
+        let waker = Waker::from(Arc::clone(waker));
+        Pin::new(ack).poll(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    fn count(waker: &Counter) -> usize {
+        waker.count.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[test]
+    fn those_are_woken_whose_msn_is_reached_in_whatever_order_they_came() {
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
+        let order = [7, 2, 9, 2, 4, 1, 9, 3, 8];
+        let mut acks: Vec<_> = order
+            .map(|end| (ack(&progress, 0, end, AckAt::Durable), Arc::<Counter>::default()))
+            .into();
+        for (ack, waker) in &mut acks {
+            assert!(!poll(ack, waker));
+        }
+        // Whoever looks again is woken by the last waker that it had, and once.
+        let later = Arc::<Counter>::default();
+        assert!(!poll(&mut acks[3].0, &later) && !poll(&mut acks[6].0, &later));
+        drop(acks.remove(7));
+        progress.advance_durable(Msn::new(3));
+        let woken: Vec<_> = acks.iter().map(|(_, waker)| count(waker)).collect();
+        assert_eq!((woken, count(&later)), (vec![0, 1, 0, 0, 0, 1, 0, 0], 1));
+        progress.advance_durable(Msn::new(9));
+        let woken: Vec<_> = acks.iter().map(|(_, waker)| count(waker)).collect();
+        assert_eq!((woken, count(&later)), (vec![1, 1, 1, 0, 1, 1, 0, 1], 2));
+        assert!(progress.durable.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn waker_that_is_replaced_may_drop_other_acks() {
+        let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
+        let (mut kept, mut held) =
+            (ack(&progress, 0, 1, AckAt::Durable), ack(&progress, 1, 2, AckAt::Durable));
+        assert!(!poll(&mut held, &Arc::default()));
+        let holder = Arc::new(Counter { count: AtomicUsize::new(0), _held: Some(held) });
+        assert!(!poll(&mut kept, &holder));
+        drop(holder);
+        assert_eq!(progress.durable.lock().waiting.len(), 2);
+        assert!(!poll(&mut kept, &Arc::default()));
+        assert_eq!(progress.durable.lock().waiting.len(), 1);
+    }
+
     #[tokio::test]
     async fn dropped_ack_leaves_no_waiter_behind() {
         let progress = Arc::new(Progress::behind(0, Msn::ZERO, Msn::ZERO));
         let mut waiting = ack(&progress, 0, 1, AckAt::Durable);
         assert!((&mut waiting).now_or_never().is_none());
-        assert_eq!(progress.durable.lock().wakers.len(), 1);
+        assert_eq!(progress.durable.lock().waiting.len(), 1);
         drop(waiting);
-        assert!(progress.durable.lock().wakers.is_empty());
+        assert!(progress.durable.lock().waiting.is_empty());
     }
 }
