@@ -18,14 +18,14 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
 use tokio::sync::Semaphore;
 
-use super::ack::{Ack, AckAt, Progress};
+use super::ack::{Ack, AckAt, Appended, Progress};
 use super::cache::BatchCache;
 use super::config::{AppendOptions, LogBuilder};
 use super::hooks::Hooks;
 use super::in_flight::Admitted;
 use super::latest::Budget;
 use super::partition::{Partition, Shared};
-use super::queue::{Queue, Wake};
+use super::queue::{Accepted, Queue, Wake};
 use super::sync::Mutex;
 use super::topic_config::TopicConfig;
 use crate::store::{
@@ -175,10 +175,23 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
     Partition::start(name, store, &Arc::new(options), &TopicConfig::default(), &shared)
 }
 
+/// Gives a message its MSN as a topic does.
+async fn accept(partition: &Partition, payload: &[u8]) -> Result<Accepted> {
+    let (message, options) = (MessageRef::new(payload), AppendOptions::default());
+    match partition.accept_now(&message, &options)? {
+        Some(accepted) => Ok(accepted),
+        None => partition.accept(&message, &options).await,
+    }
+}
+
+/// Appends, and leaves the writing to the appender.
+async fn append_only(partition: &Partition, payload: &[u8]) -> Result<Appended> {
+    accept(partition, payload).await.map(|accepted| partition.appended(accepted))
+}
+
 /// Appends and waits: what is acked is durable and visible.
 async fn append(partition: &Partition, store: &ModelStore, here: bool) -> Result<Msn> {
-    let (message, options) = (MessageRef::new(b"x"), AppendOptions::default());
-    let accepted = partition.accept(&message, &options).await?;
+    let accepted = accept(partition, b"x").await?;
     let appended = match here {
         true => partition.appended_here(accepted).await,
         false => partition.appended(accepted),
@@ -262,7 +275,7 @@ fn append_that_races_a_close_is_durable_or_refused() {
         let producer = thread::spawn(move || {
             let mut accepted = Vec::new();
             for _ in 0..2 {
-                match block_on(appending.append(MessageRef::new(b"x"), AppendOptions::default())) {
+                match block_on(append_only(&appending, b"x")) {
                     Ok(appended) => accepted.push(appended),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Closed),
                 }
@@ -288,8 +301,7 @@ fn dropping_the_partition_answers_who_waits_and_ends_the_appender() {
         let store = ModelStore::new();
         let partition = partition(&store, 1 << 20);
         let appender = partition.take_appender().unwrap();
-        let appended =
-            block_on(partition.append(MessageRef::new(b"x"), AppendOptions::default())).unwrap();
+        let appended = block_on(append_only(&partition, b"x")).unwrap();
         let dropping = thread::spawn(move || drop(partition));
         match block_on(appended.ack()) {
             Ok(_) => assert_eq!(store.bounds().durable_msn, Msn::new(1)),
@@ -320,9 +332,7 @@ fn failed_sync_answers_all_who_wait_and_refuses_the_rest() {
         let durable = store.bounds().durable_msn;
         assert!(acked <= durable.get(), "{acked} acked, {durable} durable");
         assert!(acked < 4, "one sync cannot cover what comes after its answer");
-        assert!(
-            block_on(partition.append(MessageRef::new(b"y"), AppendOptions::default())).is_err()
-        );
+        assert!(block_on(append_only(&partition, b"y")).is_err());
     });
 }
 
@@ -393,7 +403,7 @@ fn thread_that_waits_for_records_is_woken_by_the_append_that_completes_them() {
                 for _ in 0..2 {
                     let admitted = block_on(Admitted::of(&semaphore, 10, 100)).unwrap();
                     let (message, now) = (MessageRef::new(b"x"), Timestamp::from_millis(0));
-                    let pushed = queue.push((message, 10), now, None, admitted);
+                    let pushed = queue.push((&message, 10), now, None, admitted);
                     let wake = pushed.unwrap().wake;
                     wakes += u64::from(wake == Wake::Thread);
                     queue.wake(wake);
