@@ -134,6 +134,9 @@ impl Waiters {
 
     /// Takes out those who wait for `msn` or less.
     fn take(&mut self, msn: Msn) -> Vec<Waiting> {
+        if self.waiting.front().is_none_or(|first| first.place.0 > msn) {
+            return Vec::new();
+        }
         let count = self.waiting.partition_point(|waiting| waiting.place.0 <= msn);
         self.waiting.drain(..count).collect()
     }
