@@ -175,13 +175,8 @@ fn partition(store: &Arc<ModelStore>, in_flight_bytes_max: usize) -> Arc<Partiti
     Partition::start(name, store, &Arc::new(options), &TopicConfig::default(), &shared)
 }
 
-/// Gives a message its MSN as a topic does.
 async fn accept(partition: &Partition, payload: &[u8]) -> Result<Accepted> {
-    let (message, options) = (MessageRef::new(payload), AppendOptions::default());
-    match partition.accept_now(&message, &options)? {
-        Some(accepted) => Ok(accepted),
-        None => partition.accept(&message, &options).await,
-    }
+    partition.accept(&MessageRef::new(payload), &AppendOptions::default()).await
 }
 
 /// Appends, and leaves the writing to the appender.

@@ -209,6 +209,9 @@ impl Partition {
         message: &MessageRef<'_>,
         options: &AppendOptions,
     ) -> Result<Accepted> {
+        if let Some(accepted) = self.accept_now(message, options)? {
+            return Ok(accepted);
+        }
         let bytes = self.check(message, options)?;
         let admitted = self.admit(bytes).await?;
         self.push(message, bytes, options, admitted)

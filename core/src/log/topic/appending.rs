@@ -55,6 +55,7 @@ impl Topic {
             tokio::task::coop::consume_budget().await;
             let permit = self.admit(std::slice::from_ref(message))?;
             let partition = self.place(message, options)?;
+            // By itself, though `accept` begins with it: a lone producer would pay for the future.
             let accepted = match partition.accept_now(message, options)? {
                 Some(accepted) => accepted,
                 None => partition.accept(message, options).await?,
@@ -83,10 +84,7 @@ impl Topic {
     ) -> Result<Appended> {
         let permit = self.admit(std::slice::from_ref(message))?;
         let partition = self.place(message, options)?;
-        let accepted = match partition.accept_now(message, options)? {
-            Some(accepted) => accepted,
-            None => partition.accept(message, options).await?,
-        };
+        let accepted = partition.accept(message, options).await?;
         permit.spend();
         Ok(partition.appended_here(accepted).await)
     }
