@@ -116,7 +116,9 @@ impl<D: Database> Sequence<D> {
                 Ok(batch) if batch.base_msn() == base => answer.push(batch),
                 _ => damaged = Some(base),
             }
-            Ok(true)
+            // What goes beyond the limit is not even looked at: it may be large. A hole ends where
+            // the next batch begins.
+            Ok(bytes < limit.bytes || damaged.is_some())
         })?;
         self.note_hole(damaged, end);
         drop(whole);

@@ -75,6 +75,29 @@ async fn append_that_changed_nothing_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn read_looks_at_no_batch_beyond_its_limit() {
+    let (folder, content) = (tempfile::tempdir().unwrap(), Shared::default());
+    let (_store, there) = opened(folder.path(), &content).await;
+    let batches = run(Msn::ZERO, 4);
+    there.append(batches.clone()).await.unwrap();
+    content.lock().unwrap().looked_at = 0;
+    assert_eq!(there.read(Msn::ZERO, ReadLimit::bytes(1)).await.unwrap(), batches[..1]);
+    assert_eq!(content.lock().unwrap().looked_at, 1);
+}
+
+#[tokio::test]
+async fn hole_ends_at_the_next_batch_whatever_the_limit() {
+    let (folder, content) = (tempfile::tempdir().unwrap(), Shared::default());
+    let (_store, there) = opened(folder.path(), &content).await;
+    let batches = run(Msn::ZERO, 4);
+    there.append(batches.clone()).await.unwrap();
+    content.lock().unwrap().damage(batches[1].base_msn());
+    let from = batches[1].base_msn();
+    assert_eq!(there.read(from, ReadLimit::bytes(1)).await.unwrap(), batches[2..3]);
+    assert_eq!(there.holes(), [from..batches[2].base_msn()]);
+}
+
+#[tokio::test]
 async fn failed_sync_moves_no_bound_and_poisons() {
     let (folder, content) = (tempfile::tempdir().unwrap(), Shared::default());
     let (_store, there) = opened(folder.path(), &content).await;

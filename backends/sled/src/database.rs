@@ -202,7 +202,7 @@ impl Database for Sled {
         }
         for entry in self.tree(rows)?.range(key(range.start)..key(range.end)) {
             let (key, value) = entry.map_err(|cause| failed("read", cause))?;
-            if !each(msn_of(&key)?, Bytes::copy_from_slice(&value))? {
+            if !each(msn_of(&key)?, Bytes::from_owner(value))? {
                 break;
             }
         }

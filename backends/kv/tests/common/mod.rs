@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use msglog_core::batch::BatchHeader;
 use msglog_core::store::{Access, Capabilities, Document, DocumentKey, Survives, Usage, Version};
 use msglog_core::{Error, ErrorKind, Msn, Result, TopicPartition};
 use msglog_kv::{Change, Database, End, Step, closed};
@@ -29,6 +30,20 @@ pub(crate) struct Content {
     /// Whether the next change that is done in steps fails after the first.
     pub(crate) stops_between_steps: bool,
     pub(crate) steps: u64,
+    /// How many batches scans have handed out.
+    pub(crate) looked_at: u64,
+}
+
+impl Content {
+    /// Flips the last bit of the batch with this base, in whichever partition.
+    pub(crate) fn damage(&mut self, base: Msn) {
+        for (_, batches) in self.rows.values_mut() {
+            let Some(value) = batches.get_mut(&base) else { continue };
+            let mut bytes = value.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            *value = bytes.into();
+        }
+    }
 }
 
 /// A store's options: what it is opened on.
@@ -140,10 +155,8 @@ impl Database for Map {
     fn holder_of(&self, rows: &u64, msn: Msn) -> Result<Msn> {
         self.with(rows, |(_, batches)| {
             let last = batches.range(..=msn).next_back();
-            let holder = last.filter(|(_, value)| {
-                let batch = msglog_core::RecordBatch::decode((*value).clone()).unwrap();
-                batch.next_msn() > msn
-            });
+            let holder =
+                last.filter(|(_, value)| BatchHeader::parse(value).unwrap().next_msn() > msn);
             holder.map_or(msn, |(base, _)| *base)
         })
     }
@@ -156,6 +169,7 @@ impl Database for Map {
     ) -> Result<()> {
         let batches = self.with(rows, |(_, batches)| batches.clone())?;
         for (base, value) in batches.range(range) {
+            self.0.lock().unwrap().looked_at += 1;
             if !each(*base, value.clone())? {
                 break;
             }
