@@ -126,7 +126,7 @@ impl Database {
         family: Family,
         start: &[u8],
         end: &[u8],
-        mut each: impl FnMut(Pair) -> Result<bool>,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<bool>,
     ) -> Result<()> {
         if start >= end {
             return Ok(());
@@ -134,13 +134,15 @@ impl Database {
         let _view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let mut reading = ReadOptions::default();
         reading.set_iterate_upper_bound(end);
-        let mode = IteratorMode::From(start, Direction::Forward);
-        for pair in self.inner.iterator_cf_opt(self.family(family)?, reading, mode) {
-            if !each(pair.map_err(|cause| failed("read", cause))?)? {
-                break;
+        let mut pairs = self.inner.raw_iterator_cf_opt(self.family(family)?, reading);
+        pairs.seek(start);
+        while let Some((key, value)) = pairs.item() {
+            if !each(key, value)? {
+                return Ok(());
             }
+            pairs.next();
         }
-        Ok(())
+        pairs.status().map_err(|cause| failed("read", cause))
     }
 
     /// The pair with the largest key that is at least `start` and at most `last`.

@@ -74,8 +74,8 @@ impl kv::Database for RocksDb {
 
     fn partitions(&self) -> Result<Vec<TopicPartition>> {
         let mut names = Vec::new();
-        self.database.scan(Family::Partitions, &[0], &TEXT_END, |(key, _)| {
-            names.push(text_of(&key)?.parse()?);
+        self.database.scan(Family::Partitions, &[0], &TEXT_END, |key, _| {
+            names.push(text_of(key)?.parse()?);
             Ok(true)
         })?;
         Ok(names)
@@ -149,8 +149,8 @@ impl kv::Database for RocksDb {
     fn first_from(&self, rows: &RocksDbRows, from: Msn) -> Result<Option<Msn>> {
         let mut first = None;
         let (start, end) = rows.keys(&(from..Msn::MAX));
-        self.database.scan(Family::Index, &start, &end, |(key, _)| {
-            first = Some(base_of(&key)?);
+        self.database.scan(Family::Index, &start, &end, |key, _| {
+            first = Some(base_of(key)?);
             Ok(false)
         })?;
         Ok(first)
@@ -172,19 +172,19 @@ impl kv::Database for RocksDb {
         each: &mut dyn FnMut(Msn, Bytes) -> Result<bool>,
     ) -> Result<()> {
         let (start, end) = rows.keys(&range);
-        self.database.scan(Family::Batches, &start, &end, |(key, value)| {
-            each(base_of(&key)?, Bytes::from(value))
+        self.database.scan(Family::Batches, &start, &end, |key, value| {
+            each(base_of(key)?, Bytes::copy_from_slice(value))
         })
     }
 
     fn find(&self, rows: &RocksDbRows, range: Range<Msn>, timestamp: Timestamp) -> Result<Msn> {
         let mut found = range.end;
         let (start, end) = rows.keys(&range);
-        self.database.scan(Family::Index, &start, &end, |(key, value)| {
-            if IndexEntry::decode(&value)?.max_timestamp < timestamp {
+        self.database.scan(Family::Index, &start, &end, |key, value| {
+            if IndexEntry::decode(value)?.max_timestamp < timestamp {
                 return Ok(true);
             }
-            found = base_of(&key)?;
+            found = base_of(key)?;
             Ok(false)
         })?;
         Ok(found)
@@ -223,11 +223,11 @@ impl kv::Database for RocksDb {
     fn documents(&self, prefix: &str) -> Result<Vec<DocumentKey>> {
         let start = if prefix.is_empty() { &[0] } else { prefix.as_bytes() };
         let mut keys = Vec::new();
-        self.database.scan(Family::Documents, start, &TEXT_END, |(key, _)| {
+        self.database.scan(Family::Documents, start, &TEXT_END, |key, _| {
             if !key.starts_with(prefix.as_bytes()) {
                 return Ok(false);
             }
-            keys.push(DocumentKey::parse(text_of(&key)?)?);
+            keys.push(DocumentKey::parse(text_of(key)?)?);
             Ok(true)
         })?;
         Ok(keys)
@@ -253,8 +253,8 @@ impl RocksDb {
     fn bytes_in(&self, rows: &RocksDbRows, range: &Range<Msn>) -> Result<u64> {
         let (start, end) = rows.keys(range);
         let mut bytes = 0;
-        self.database.scan(Family::Index, &start, &end, |(_, value)| {
-            bytes += u64::from(IndexEntry::decode(&value)?.length);
+        self.database.scan(Family::Index, &start, &end, |_, value| {
+            bytes += u64::from(IndexEntry::decode(value)?.length);
             Ok(true)
         })?;
         Ok(bytes)
