@@ -10,7 +10,7 @@
 //! The directory stands first, so that its reader needs one ranged GET and no knowledge of the
 //! object's length. A commit object is written by a single PUT and so is there whole or not at all.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use msglog_core::store::DocumentKey;
 use msglog_core::{Error, ErrorKind, Msn, RecordBatch, Result, Timestamp, TopicPartition};
 use object_store::PutPayload;
@@ -26,6 +26,9 @@ const MAGIC: u64 = u64::from_be_bytes(*b"msglogco");
 const VERSION: u32 = 1;
 /// A run of batches is split where it grows beyond this, so that a point read fetches little.
 const RUN_BYTES: usize = 1 << 20;
+/// Batches from this size on are sent as they lie in memory; smaller ones are put together first, so
+/// that an object has few pieces.
+const APART_BYTES_MIN: usize = 16 << 10;
 
 /// The first bytes of a commit object: who wrote it, and when in the order of commits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -183,15 +186,13 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    pub(crate) fn new(batches: Vec<(u64, Vec<RecordBatch>)>, events: Vec<Event>) -> Self {
+    pub(crate) fn new(batches: &[(u64, Vec<RecordBatch>)], events: Vec<Event>) -> Self {
         let mut directory = Directory { runs: Vec::new(), events };
-        let mut blocks = Vec::new();
         let mut offset = 0;
         for (id, batches) in batches {
-            let bytes = batches.iter().map(RecordBatch::to_bytes);
-            directory.runs.extend(runs_of(&batches, &mut offset).map(|run| (id, run)));
-            blocks.extend(bytes);
+            directory.runs.extend(runs_of(batches, &mut offset).map(|run| (*id, run)));
         }
+        let blocks = blocks_of(batches.iter().flat_map(|(_, batches)| batches));
         // The length of the directory does not depend on the offsets in it.
         let shift = HEADER_BYTES as u64 + directory.encode().len() as u64;
         for (_, run) in &mut directory.runs {
@@ -209,6 +210,24 @@ impl Commit {
         let front = [header.encode(), self.encoded.clone()];
         front.into_iter().chain(self.blocks.iter().cloned()).collect()
     }
+}
+
+/// The bytes of batches, one after the other.
+fn blocks_of<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Vec<Bytes> {
+    let (mut blocks, mut together) = (Vec::new(), BytesMut::new());
+    for batch in batches {
+        together.extend_from_slice(&batch.prefix());
+        if batch.encoded_len() < APART_BYTES_MIN {
+            together.extend_from_slice(batch.rest());
+        } else {
+            blocks.push(together.split().freeze());
+            blocks.push(batch.rest_bytes());
+        }
+    }
+    if !together.is_empty() {
+        blocks.push(together.freeze());
+    }
+    blocks
 }
 
 /// Reads the directory out of the first bytes of a commit object.
@@ -338,4 +357,29 @@ fn read_event(input: &mut Reader) -> Result<Event> {
         other => return Err(input.broken(&format!("it names an unknown event {other}"))),
     };
     Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use msglog_core::Message;
+    use msglog_core::batch::{BatchBuilder, BatchOptions};
+
+    use super::*;
+
+    #[test]
+    fn batches_of_all_sizes_follow_each_other_with_their_stamps_in_few_pieces() {
+        let sizes = [10, 200, 20, APART_BYTES_MIN, 2 * APART_BYTES_MIN, 30, 40];
+        let mut next = Msn::new(7);
+        let batches = sizes.map(|size| {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            builder.push(Message::new(vec![1; size]), Timestamp::from_millis(1)).unwrap();
+            let mut batch = builder.build().unwrap();
+            batch.stamp(next, 3);
+            next = batch.next_msn();
+            batch
+        });
+        let blocks = blocks_of(batches.iter());
+        assert_eq!(blocks.concat(), batches.map(|batch| batch.to_bytes()).concat());
+        assert_eq!(blocks.len(), 5);
+    }
 }

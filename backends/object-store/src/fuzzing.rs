@@ -100,8 +100,8 @@ pub fn samples(batches: Vec<RecordBatch>) -> Result<(Vec<(Bytes, Bytes)>, Bytes)
     let key = msglog_core::store::DocumentKey::parse("topics/orders")?;
     let save = Event::Save { key: key.clone(), version: 1, value: Bytes::from_static(b"{}") };
     let commits = [
-        Commit::new(Vec::new(), vec![Event::Create { id: 1, name, first: Msn::ZERO }, save]),
-        Commit::new(vec![(1, batches)], Vec::new()),
+        Commit::new(&[], vec![Event::Create { id: 1, name, first: Msn::ZERO }, save]),
+        Commit::new(&[(1, batches)], Vec::new()),
     ];
     let mut catalogue = Catalogue::default();
     let mut objects = Vec::new();
@@ -114,7 +114,7 @@ pub fn samples(batches: Vec<RecordBatch>) -> Result<(Vec<(Bytes, Bytes)>, Bytes)
     let runs = runs.into_iter().map(|(_, run)| run).collect();
     let merge = Event::Merge { id: 1, base: Msn::ZERO, nonce: 9, runs };
     let trim = Event::Trim { id: 1, start: Msn::new(2) };
-    let last = Commit::new(Vec::new(), vec![merge, trim, Event::Discard { key }]);
+    let last = Commit::new(&[], vec![merge, trim, Event::Discard { key }]);
     let whole: Vec<u8> = last.payload(2, 3, 8).iter().flatten().copied().collect();
     objects.push((Bytes::from(whole), last.directory.encode()));
     let checkpoint = catalogue.encode();

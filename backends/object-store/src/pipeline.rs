@@ -77,7 +77,8 @@ fn launch(core: &Arc<Core>, sender: &UnboundedSender<Report>) -> Option<Instant>
     check_in_time(core, &mut state, sender);
     drop(state);
     let gathered_bytes = gather.bytes;
-    let commit = Arc::new(Commit::new(gather.batches.into_iter().collect(), gather.events));
+    let batches: Vec<_> = gather.batches.into_iter().collect();
+    let commit = Arc::new(Commit::new(&batches, gather.events));
     let sent_at = core.stopwatch.now();
     let slot = Slot { group, commit: commit.clone(), seq, sent_at, gathered_bytes, landed: false };
     core.lock().window.push_back(slot);

@@ -58,7 +58,7 @@ pub(crate) async fn take_over(
     options: &BucketOptions,
     stopwatch: &Stopwatch,
 ) -> Result<Takeover> {
-    let fence = Commit::new(Vec::new(), Vec::new());
+    let fence = Commit::new(&[], Vec::new());
     for _ in 0..OPENINGS_MAX {
         let started = stopwatch.now();
         let (mut catalogue, checkpoint_seq) = read_place(bucket, cache).await?;

@@ -251,6 +251,11 @@ impl RecordBatch {
         self.bytes.get(PREFIX_BYTES..).unwrap_or_default()
     }
 
+    /// As [`rest`](Self::rest), sharing the bytes of the batch.
+    pub fn rest_bytes(&self) -> Bytes {
+        self.bytes.slice(PREFIX_BYTES.min(self.bytes.len())..)
+    }
+
     /// The whole batch with the present stamps: free when they equal those in the bytes that were
     /// decoded, else one copy.
     pub fn to_bytes(&self) -> Bytes {

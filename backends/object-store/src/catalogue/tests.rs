@@ -42,11 +42,11 @@ fn history() -> Vec<Commit> {
     };
     let save = |version| Event::Save { key: key.clone(), version, value: "value".into() };
     vec![
-        Commit::new(vec![], vec![create(1), create(2), save(1)]),
-        Commit::new(vec![(1, vec![batch(0), batch(1)]), (2, vec![batch(0)])], vec![]),
-        Commit::new(vec![(1, vec![batch(2)])], vec![Event::Trim { id: 1, start: Msn::new(1) }]),
+        Commit::new(&[], vec![create(1), create(2), save(1)]),
+        Commit::new(&[(1, vec![batch(0), batch(1)]), (2, vec![batch(0)])], vec![]),
+        Commit::new(&[(1, vec![batch(2)])], vec![Event::Trim { id: 1, start: Msn::new(1) }]),
         Commit::new(
-            vec![(1, vec![batch(3)])],
+            &[(1, vec![batch(3)])],
             vec![
                 Event::Discard { key: key.clone() },
                 Event::Remove { id: 2 },
@@ -58,7 +58,7 @@ fn history() -> Vec<Commit> {
                 },
             ],
         ),
-        Commit::new(vec![], vec![save(2)]),
+        Commit::new(&[], vec![save(2)]),
     ]
 }
 
@@ -140,7 +140,7 @@ fn merged_segment_with_a_gap_is_refused() {
         length: 70,
     };
     let (base, runs) = (Msn::ZERO, vec![run(0, 1), run(2, 3)]);
-    let commit = Commit::new(vec![], vec![Event::Merge { id: 1, base, nonce: 1, runs }]);
+    let commit = Commit::new(&[], vec![Event::Merge { id: 1, base, nonce: 1, runs }]);
     let (header, directory) = read(&bytes_of(&commit, 4)).unwrap();
     let error = catalogue.apply(&header, &directory).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -184,7 +184,7 @@ fn segment_that_cuts_what_it_replaces_is_refused() {
     for (base, next) in [(0, 1), (1, 2), (0, 3), (5, 6)] {
         let (base, next) = (Msn::new(base), Msn::new(next));
         let runs = vec![Run { base, next, max_timestamp, offset: 0, length }];
-        let commit = Commit::new(vec![], vec![Event::Merge { id: 1, base, nonce: 1, runs }]);
+        let commit = Commit::new(&[], vec![Event::Merge { id: 1, base, nonce: 1, runs }]);
         let (header, directory) = read(&bytes_of(&commit, 3)).unwrap();
         let mut catalogue = catalogue.clone();
         let error = catalogue.apply(&header, &directory).unwrap_err();
