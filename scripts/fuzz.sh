@@ -13,7 +13,7 @@
 case "${1:-}" in -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 set -eu
 cd "$(dirname "$0")/../fuzz"
-command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --quiet
+command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --quiet --debug
 all=$(sed -n 's/^name = "\([a-z]*\)"$/\1/p' Cargo.toml)
 seconds=${1:-}
 [ $# -eq 0 ] || shift
